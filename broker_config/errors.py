@@ -7,6 +7,7 @@
     |   `-- UnknownVersion     the payload's schema version is newer than this release
     |-- TopicError             a topic name that is not Hemolink's, or a level that may not stand in one
     |-- SettingsError          a settings file that cannot be used; names the file and the line
+    |-- BrokerFailed           a broker of our own, embedded or Mosquitto, could not be started
     `-- SessionError           the MQTT session could not do what it was asked
         |-- NotConnected       there is no connection to the broker at this moment
         |-- ConnectionRefused  the broker answered CONNECT with a refusal
@@ -44,6 +45,10 @@ class TopicError(ContractError):
 
 class SettingsError(ContractError):
     """Raised when a settings file cannot be used."""
+
+
+class BrokerFailed(ContractError):
+    """Raised when a broker that this process should run could not be started."""
 
 
 class SessionError(ContractError):

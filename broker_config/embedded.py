@@ -1,0 +1,147 @@
+"""The embedded broker: amqtt in this process, for the demo, for one machine, and for tests that need no more.
+
+What it cannot do, and what follows from it:
+
+- It speaks MQTT 3.1.1 only: clients set ``broker.protocol`` to ``3.1.1``.
+- It has no shared subscriptions, so one worker. A ``$share`` filter is refused here; amqtt itself would grant it and
+  deliver nothing.
+- It loses what is in flight to a subscriber that drops, and everything when it ends: the edge sends again.
+- It does not enforce keep-alive, so the will of a client that fell silent (rather than closed) never comes.
+- It listens on the loopback only, because it has neither TLS nor access rules.
+"""
+
+import asyncio
+import logging
+import socket
+import threading
+from typing import Any, Self
+
+from broker_config.errors import BrokerFailed
+
+logger = logging.getLogger(__name__)
+
+_START_S = 20.0
+_STOP_S = 5.0
+_GUARD = "broker_config.embedded_guard.SharedSubscriptionGuard"
+
+
+class EmbeddedBroker:
+    """Runs amqtt on an event loop in a thread of its own.
+
+    Args:
+        host: Address to listen on; the loopback.
+        port: Port, or 0 for any free one.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.host = host
+        self.port = port
+        self._any_port = port == 0
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether it serves."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start it and wait until it listens. After `stop` it may start again, on the same port and empty.
+
+        Raises:
+            BrokerFailed: If amqtt is not installed, the address is not the loopback, or the port is taken.
+        """
+        if self.running:
+            return
+        if self.host not in ("127.0.0.1", "localhost"):
+            raise BrokerFailed(
+                f"the embedded broker has no access rules and may not listen on {self.host}: use 127.0.0.1, or "
+                "Mosquitto for a network"
+            )
+        try:
+            import amqtt.broker  # noqa: F401, PLC0415 - takes a second, and only this class needs it
+        except ImportError:
+            raise BrokerFailed(
+                "the embedded broker needs amqtt: pip install 'hemolink[embedded]', or use Mosquitto"
+            ) from None
+        if self.port == 0:
+            with socket.socket() as probe:
+                probe.bind((self.host, 0))
+                self.port = int(probe.getsockname()[1])
+        self._started.clear()
+        self._failure = None
+        self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
+        self._thread.start()
+        if not self._started.wait(_START_S) or self._failure is not None:
+            failure, port = self._failure, self.port
+            self.stop()
+            if self._any_port:
+                self.port = 0
+            raise BrokerFailed(
+                f"the embedded broker could not listen on {self.host}:{port} "
+                f"({failure or 'it did not start in time'}): choose a free port, or 0 for any"
+            )
+
+    def stop(self) -> None:
+        """Disconnect every client and end. Harmless when it does not run."""
+        thread, loop, stop = self._thread, self._loop, self._stop
+        if thread is None:
+            return
+        if loop is not None and stop is not None and thread.is_alive():
+            try:
+                loop.call_soon_threadsafe(stop.set)
+            except RuntimeError:
+                logger.debug("the embedded broker had ended already")
+        thread.join(_STOP_S)
+        self._thread = None
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._failure = self._failure or error
+            logger.debug("the embedded broker ended", exc_info=True)
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        from amqtt.broker import Broker  # noqa: PLC0415 - see start
+
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_log_quietly)
+        self._stop = asyncio.Event()
+        broker = Broker(
+            {
+                "listeners": {"default": {"type": "tcp", "bind": f"{self.host}:{self.port}"}},
+                "plugins": {
+                    "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
+                    _GUARD: {},
+                },
+            }
+        )
+        try:
+            await broker.start()
+        except Exception as error:
+            self._failure = error.__cause__ or error
+            raise
+        self._started.set()
+        await self._stop.wait()
+        try:
+            await asyncio.wait_for(broker.shutdown(), _STOP_S / 2)
+        except Exception:
+            logger.debug("the embedded broker did not shut down cleanly", exc_info=True)
+
+
+def _log_quietly(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # A client that drops makes amqtt's tasks fail one by one; none of it is news to an operator.
+    logger.debug("embedded broker: %s", context.get("message"), exc_info=context.get("exception"))

@@ -1,0 +1,664 @@
+"""One connection to the broker, from CONNECT to its end, on one thread.
+
+A link wraps one paho client and is never used twice: what was in flight when it ends fails, and the caller decides
+what to send again. So paho never queues, never resends on its own and never outlives its connection. Only the
+thread in `Link.run` touches paho; other threads hand over publications and acknowledgements and wake it.
+"""
+
+import contextlib
+import logging
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from broker_config import reasons
+from broker_config.codec import CBOR, MAX_FRAME_BYTES
+from broker_config.delivery import Publication
+from broker_config.errors import NotConnected, PayloadTooLarge, PublishRefused, PublishTimeout
+from broker_config.settings import BrokerSettings
+
+logger = logging.getLogger(__name__)
+
+RECEIVE_MAXIMUM_3_1_1 = 20
+"""How many publishes to have in flight where the broker cannot say (MQTT 3.1.1); Mosquitto's own default."""
+
+MAX_WAITING = 1000
+_MAX_RECEIVED_BYTES = MAX_FRAME_BYTES + 65_536
+_MAX_PACKET_BYTES = 268_435_460  # fixed header and the largest remaining length (MQTT 5, section 1.5.5)
+_TURN_S = 0.5
+_FLUSH_S = 1.0
+_STALL_S = 60.0
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What to subscribe to.
+
+    Attributes:
+        topic_filter: Topic filter; one that begins with ``$share/`` needs MQTT 5.
+        qos: Highest quality of service to be delivered at.
+        no_local: Do not deliver what this session publishes itself (MQTT 5).
+        retain_as_published: Deliver the retain flag as it was published (MQTT 5).
+    """
+
+    topic_filter: str
+    qos: int = 1
+    no_local: bool = False
+    retain_as_published: bool = False
+
+
+@dataclass(frozen=True)
+class PublishResult:
+    """The broker's acknowledgement of a publish.
+
+    Attributes:
+        reason_code: MQTT 5 reason code; 0 under 3.1.1, which has none.
+    """
+
+    reason_code: int = 0
+
+    @property
+    def no_subscribers(self) -> bool:
+        """Whether the broker said that nobody subscribes to the topic (0x10; MQTT 5 only)."""
+        return self.reason_code == reasons.NO_MATCHING_SUBSCRIBERS
+
+
+@dataclass(frozen=True)
+class IncomingMessage:
+    """One message from the broker.
+
+    Attributes:
+        topic: Topic name.
+        payload: The bytes as they came.
+        retain: Whether it was retained by the broker before this session subscribed.
+        duplicate: Whether the broker has sent it before.
+        received_at: `time.monotonic` when it came.
+    """
+
+    topic: str
+    payload: bytes = field(repr=False)
+    qos: int = 1
+    retain: bool = False
+    duplicate: bool = False
+    correlation_data: bytes | None = None
+    response_topic: str | None = None
+    content_type: str | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+    received_at: float = field(default_factory=time.monotonic)
+    _acknowledge: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
+
+    def acknowledge(self) -> bool:
+        """Tell the broker that the work is done. Any thread may call it; a second call does nothing.
+
+        Returns:
+            False when the connection that delivered the message is gone: the broker then counts it as undelivered
+            and, if it kept the session, delivers it again. True also for a message that needs no acknowledgement.
+        """
+        return self._acknowledge() if self._acknowledge is not None else True
+
+
+@dataclass
+class _Outgoing:
+    publication: Publication
+    properties: Properties | None
+    future: "Future[PublishResult]"
+
+
+@dataclass(frozen=True)
+class LinkOptions:
+    """How a session wants its connections; see `broker_config.session.Session`."""
+
+    broker: BrokerSettings
+    client_id: str
+    subscriptions: Sequence[Subscription] = ()
+    will: Publication | None = None
+    clean_start: bool = True
+    manual_ack: bool = False
+    receive_maximum: int | None = None
+    max_inflight: int = 100
+
+
+class Link:
+    """One connection.
+
+    Args:
+        options: How to connect.
+        on_ready: Called on the network thread once the broker has accepted the connection and every subscription.
+        on_message: Called on the network thread with every message.
+
+    Attributes:
+        end: Why the link ended, in one sentence; empty while it lives and after a stop that was asked for.
+        refused: Whether it ended because the broker refused the connection.
+        taken_over: Whether it ended because another client came with the same client id.
+        receive_maximum: How many publishes may be in flight.
+        maximum_packet_bytes: Largest packet the broker takes, or none if it did not say and no setting does.
+    """
+
+    def __init__(
+        self,
+        options: LinkOptions,
+        *,
+        on_ready: Callable[[], None],
+        on_message: Callable[[IncomingMessage], None],
+    ) -> None:
+        self._options = options
+        self._on_ready = on_ready
+        self._on_message = on_message
+        self._v5 = options.broker.protocol == "5"
+        self._lock = threading.Lock()
+        self._open = False
+        self._outbox: deque[_Outgoing] = deque()
+        self._acks: deque[int] = deque()
+        self._stop = threading.Event()
+        self._thread_id: int | None = None
+        self._waker: tuple[socket.socket, socket.socket] | None = None
+        # From here on only the network thread looks.
+        self._inflight: dict[int, _Outgoing] = {}
+        self._progress_at = 0.0
+        self._accepted = False
+        self._suback_mid: int | None = None
+        self.end = ""
+        self.refused = False
+        self.taken_over = False
+        self.receive_maximum = min(RECEIVE_MAXIMUM_3_1_1, options.max_inflight)
+        self.maximum_packet_bytes = options.broker.max_packet_bytes
+
+    # For any thread
+
+    def submit(self, publication: Publication) -> "Future[PublishResult]":
+        """Hand over a publication; errors come in the future."""
+        future: Future[PublishResult] = Future()
+        properties = publish_properties(publication, PacketTypes.PUBLISH) if self._v5 else None
+        size = packet_bytes(publication, properties)
+        limit = self.maximum_packet_bytes or _MAX_PACKET_BYTES
+        if size > limit:
+            future.set_exception(
+                PayloadTooLarge(
+                    f"a packet of {size} bytes for {publication.topic}, and the broker at "
+                    f"{reasons.address(self._options.broker)} takes {limit}: send a smaller image, or raise the "
+                    "broker's limit; nothing was sent"
+                )
+            )
+            return future
+        with self._lock:
+            is_open, waiting = self._open, len(self._outbox)
+            if is_open and waiting < MAX_WAITING:
+                self._outbox.append(_Outgoing(publication, properties, future))
+        if not is_open:
+            future.set_exception(NotConnected("the connection to the broker has just ended: publish again"))
+        elif waiting >= MAX_WAITING:
+            future.set_exception(
+                PublishTimeout(f"{waiting} publishes wait for the broker already: publish again later")
+            )
+        else:
+            self._wake()
+        return future
+
+    def acknowledge(self, mid: int) -> bool:
+        """Queue the acknowledgement of a message of this link; false when the link has ended."""
+        with self._lock:
+            if not self._open:
+                return False
+            self._acks.append(mid)
+        self._wake()
+        return True
+
+    def stop(self) -> None:
+        """Send what acknowledgements wait, DISCONNECT, and end."""
+        self._stop.set()
+        self._wake()
+
+    @property
+    def on_network_thread(self) -> bool:
+        """Whether the caller runs on this link's network thread."""
+        return threading.get_ident() == self._thread_id
+
+    def _wake(self) -> None:
+        if self.on_network_thread:
+            return
+        with self._lock:
+            if self._waker is not None:
+                with contextlib.suppress(OSError):  # full: the thread is about to wake in any case
+                    self._waker[1].send(b"\0")
+
+    # The network thread
+
+    def run(self) -> None:
+        """Connect, serve until the connection ends, and fail what was in flight. Never raises."""
+        self._thread_id = threading.get_ident()
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        self._waker = (reader, writer)
+        try:
+            client = self._client()
+            if client is not None:
+                self._serve(client)
+        except Exception:
+            logger.exception("the connection to %s ended by a fault", reasons.address(self._options.broker))
+            self.end = self.end or "the connection ended by a fault; see the log: trying again"
+        finally:
+            self._close()
+
+    def _client(self) -> Client | None:
+        options, broker = self._options, self._options.broker
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=options.client_id,
+            clean_session=None if self._v5 else options.clean_start,
+            protocol=MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        # The window is kept here, so that paho sends at once whatever it is given. It must be set before connecting.
+        client.max_inflight_messages_set(65_535)
+        client.connect_timeout = broker.connect_timeout_s
+        client.on_connect = self._connected
+        client.on_subscribe = self._subscribed
+        client.on_message = self._received
+        client.on_publish = self._acknowledged
+        client.on_disconnect = self._disconnected
+        # With this callback set, paho leaves all writing to the loop below.
+        client.on_socket_register_write = _ignore
+        try:
+            if broker.tls is not None:
+                client.tls_set_context(tls_context(broker))
+            if broker.username is not None or broker.password_file is not None or broker.password is not None:
+                client.username_pw_set(broker.username, password(broker))
+        except OSError as error:
+            what = getattr(error, "filename", None) or "a TLS file"
+            self.end = f"{what} cannot be used ({error.strerror or error}): check the broker's settings"
+            return None
+        if options.will is not None:
+            client.will_set(
+                options.will.topic,
+                options.will.payload,
+                options.will.qos,
+                options.will.retain,
+                publish_properties(options.will, PacketTypes.WILLMESSAGE) if self._v5 else None,
+            )
+        try:
+            if self._v5:
+                client.connect(
+                    broker.host,
+                    broker.port,
+                    broker.keepalive_s,
+                    clean_start=options.clean_start,
+                    properties=self._connect_properties(),
+                )
+            else:
+                client.connect(broker.host, broker.port, broker.keepalive_s)
+        except Exception as error:  # noqa: BLE001 - whatever the resolver, the socket or TLS raises, the cause is told
+            self.end = reasons.network(broker, error)
+            return None
+        return client
+
+    def _connect_properties(self) -> Properties:
+        properties = Properties(PacketTypes.CONNECT)
+        # A session that starts clean has no use for being kept, and a kept one hoards messages at the broker.
+        properties.SessionExpiryInterval = (
+            0 if self._options.clean_start else self._options.broker.session_expiry_s
+        )
+        properties.MaximumPacketSize = _MAX_RECEIVED_BYTES
+        if self._options.receive_maximum is not None:
+            properties.ReceiveMaximum = self._options.receive_maximum
+        return properties
+
+    def _serve(self, client: Client) -> None:
+        assert self._waker is not None  # noqa: S101 - set by run
+        reader = self._waker[0]
+        answer_by = time.monotonic() + self._options.broker.connect_timeout_s
+        connection = client.socket()
+        with selectors.DefaultSelector() as selector:
+            selector.register(reader, selectors.EVENT_READ)
+            selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            while not self._stop.is_set():
+                writing = selectors.EVENT_WRITE if client.want_write() else 0
+                selector.modify(connection, selectors.EVENT_READ | writing)
+                buffered = connection.pending() > 0 if isinstance(connection, ssl.SSLSocket) else False
+                ready = {key.fileobj for key, _ in selector.select(0 if buffered else _TURN_S)}
+                if reader in ready:
+                    _drain(reader)
+                rc = client.loop_read() if buffered or connection in ready else MQTTErrorCode.MQTT_ERR_SUCCESS
+                if rc == MQTTErrorCode.MQTT_ERR_SUCCESS and client.socket() is not None:
+                    self._pump(client)
+                    rc = client.loop_write()
+                if rc == MQTTErrorCode.MQTT_ERR_SUCCESS and client.socket() is not None:
+                    rc = client.loop_misc()
+                if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or client.socket() is None:
+                    break
+                if self._overdue(answer_by, writing=bool(writing)):
+                    break
+        self._hang_up(client)
+
+    def _overdue(self, answer_by: float, *, writing: bool) -> bool:
+        now = time.monotonic()
+        if not self._open and now > answer_by:
+            self.end = self.end or reasons.silence(self._options.broker)
+            return True
+        if writing or not self._inflight:
+            self._progress_at = now
+        elif now - self._progress_at > max(_STALL_S, 4 * self._options.broker.publish_timeout_s):
+            self.end = f"the broker at {reasons.address(self._options.broker)} acknowledges nothing any more: connecting anew"
+            return True
+        return False
+
+    def _pump(self, client: Client) -> None:
+        """Give paho what waits: every acknowledgement, and publishes while the window has room.
+
+        The next publish is given only when the one before is written, so that a ping never waits behind a whole
+        window of images on a slow line.
+        """
+        while True:
+            with self._lock:
+                if not self._acks:
+                    break
+                mid = self._acks.popleft()
+            client.ack(mid, 1)
+        while self._open and len(self._inflight) < self.receive_maximum and not client.want_write():
+            with self._lock:
+                if not self._outbox:
+                    return
+                outgoing = self._outbox.popleft()
+            if outgoing.future.set_running_or_notify_cancel():
+                self._send(client, outgoing)
+                client.loop_write()
+
+    def _send(self, client: Client, outgoing: _Outgoing) -> None:
+        publication = outgoing.publication
+        try:
+            info = client.publish(
+                publication.topic,
+                publication.payload,
+                publication.qos,
+                publication.retain,
+                outgoing.properties,
+            )
+        except ValueError as error:
+            outgoing.future.set_exception(
+                PublishRefused(
+                    f"{publication.topic!r:.200} cannot be published ({error}): use broker_config.topics",
+                    reason_code=reasons.TOPIC_NAME_INVALID,
+                )
+            )
+            return
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            outgoing.future.set_exception(
+                NotConnected("the connection to the broker has just ended: publish again")
+            )
+        elif publication.qos == 0:
+            outgoing.future.set_result(PublishResult())
+        else:
+            self._inflight[info.mid] = outgoing
+
+    def _hang_up(self, client: Client) -> None:
+        """End the connection: politely after a stop, at once otherwise."""
+        if self._stop.is_set() and client.socket() is not None:
+            self.end = ""
+            deadline = time.monotonic() + _FLUSH_S
+            with self._lock:
+                acks, self._acks = list(self._acks), deque()
+                self._open = False
+            for mid in acks:
+                client.ack(mid, 1)
+            client.disconnect()
+            while client.socket() is not None and client.want_write() and time.monotonic() < deadline:
+                with selectors.DefaultSelector() as selector:
+                    selector.register(client.socket(), selectors.EVENT_WRITE)
+                    selector.select(0.1)
+                client.loop_write()
+        connection = client.socket()
+        if connection is not None:
+            # Not DISCONNECT: the broker shall publish the will.
+            connection.close()
+
+    def _close(self) -> None:
+        with self._lock:
+            self._open = False
+            left = [*self._inflight.values(), *self._outbox]
+            self._inflight.clear()
+            self._outbox.clear()
+            self._acks.clear()
+            waker, self._waker = self._waker, None
+        for end in waker or ():
+            end.close()
+        for outgoing in left:
+            future = outgoing.future
+            if future.running() or future.set_running_or_notify_cancel():
+                future.set_exception(
+                    NotConnected(
+                        f"no acknowledgement for {outgoing.publication.topic}: the connection ended "
+                        f"({self.end or 'the session was stopped'}); it may or may not have arrived: publish again"
+                    )
+                )
+
+    # Callbacks of paho, all on the network thread
+
+    def _connected(self, client: Client, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
+        broker = self._options.broker
+        if reason.is_failure:
+            self.refused = True
+            self.end = reasons.refusal(broker, reason.value, str(reason))
+            return
+        self._accepted = True
+        if self._v5:
+            announced = getattr(properties, "ReceiveMaximum", 65_535)
+            self.receive_maximum = min(announced, self._options.max_inflight)
+            packet = getattr(properties, "MaximumPacketSize", None)
+            limits = [limit for limit in (packet, broker.max_packet_bytes) if limit is not None]
+            self.maximum_packet_bytes = min(limits) if limits else None
+        if not self._options.subscriptions:
+            self._become_ready()
+            return
+        if self._v5:
+            wanted = [
+                (
+                    one.topic_filter,
+                    SubscribeOptions(
+                        qos=one.qos, noLocal=one.no_local, retainAsPublished=one.retain_as_published
+                    ),
+                )
+                for one in self._options.subscriptions
+            ]
+        else:
+            wanted = [(one.topic_filter, one.qos) for one in self._options.subscriptions]
+        _, self._suback_mid = client.subscribe(wanted)
+
+    def _subscribed(self, client: Client, _data: Any, mid: int, reason_codes: Any, _properties: Any) -> None:
+        if mid != self._suback_mid:
+            return
+        for subscription, reason in zip(self._options.subscriptions, reason_codes, strict=False):
+            if reason.is_failure:
+                self.refused = True
+                self.end = (
+                    f"the broker at {reasons.address(self._options.broker)} refused the subscription "
+                    f"{subscription.topic_filter} ({str(reason).lower()}): allow it in the broker's access rules, or "
+                    "use a broker that supports it (the embedded one has no shared subscriptions)"
+                )
+                connection = client.socket()
+                if connection is not None:
+                    connection.shutdown(socket.SHUT_RDWR)
+                return
+        self._become_ready()
+
+    def _become_ready(self) -> None:
+        with self._lock:
+            self._open = True
+        self._progress_at = time.monotonic()
+        self._on_ready()
+
+    def _received(self, client: Client, _data: Any, message: MQTTMessage) -> None:
+        mid, qos = message.mid, message.qos
+        incoming: IncomingMessage | None = None
+        try:
+            incoming = self._incoming(message)
+            self._on_message(incoming)
+        except Exception:
+            # Acknowledged all the same: unacknowledged it would hold its place in the window for ever, and the one
+            # who sent it sends it again when no receipt comes.
+            logger.exception("a message of %d bytes could not be taken in", len(message.payload))
+            if self._options.manual_ack and incoming is not None:
+                incoming.acknowledge()
+                return
+            client.ack(mid, qos)
+            return
+        if not self._options.manual_ack:
+            client.ack(mid, qos)
+
+    def _incoming(self, message: MQTTMessage) -> IncomingMessage:
+        properties = message.properties
+        mid = message.mid
+        acknowledge = (
+            (lambda: self.acknowledge(mid)) if self._options.manual_ack and message.qos > 0 else None
+        )
+        return IncomingMessage(
+            topic=message.topic,
+            payload=bytes(message.payload),
+            qos=message.qos,
+            retain=bool(message.retain),
+            duplicate=bool(message.dup),
+            correlation_data=getattr(properties, "CorrelationData", None),
+            response_topic=getattr(properties, "ResponseTopic", None),
+            content_type=getattr(properties, "ContentType", None),
+            user_properties=tuple((name, value) for name, value in getattr(properties, "UserProperty", ())),
+            _acknowledge=_once(acknowledge) if acknowledge is not None else None,
+        )
+
+    def _acknowledged(self, _client: Client, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
+        outgoing = self._inflight.pop(mid, None)
+        if outgoing is None:
+            return
+        self._progress_at = time.monotonic()
+        code = int(reason.value)
+        if code < reasons.FAILURE:
+            outgoing.future.set_result(PublishResult(code))
+            return
+        topic = outgoing.publication.topic
+        remedy = (
+            "allow it in the broker's access rules ('hemolink broker acl' prints them)"
+            if code == reasons.NOT_AUTHORIZED
+            else "look at the broker's log"
+        )
+        outgoing.future.set_exception(
+            PublishRefused(
+                f"the broker refused a publish to {topic}: {str(reason).lower()} (0x{code:02X}): {remedy}",
+                reason_code=code,
+            )
+        )
+
+    def _disconnected(self, _client: Client, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
+        if self.end or self._stop.is_set():
+            return
+        broker = self._options.broker
+        if not self._accepted:
+            self.end = reasons.silence(broker)
+        elif flags.is_disconnect_packet_from_server:
+            self.end = reasons.refusal(broker, int(reason.value), str(reason))
+            self.taken_over = int(reason.value) == reasons.SESSION_TAKEN_OVER
+        else:
+            self.end = f"the connection to {reasons.address(broker)} was lost: connecting anew"
+
+
+def _ignore(*_: Any) -> None:
+    """Do nothing."""
+
+
+def _once(acknowledge: Callable[[], bool]) -> Callable[[], bool]:
+    lock = threading.Lock()
+    results: list[bool] = []
+
+    def first_time_only() -> bool:
+        with lock:
+            if not results:
+                results.append(acknowledge())
+            return results[0]
+
+    return first_time_only
+
+
+def _drain(reader: socket.socket) -> None:
+    try:
+        while len(reader.recv(4096)) == 4096:  # noqa: PLR2004 - the same figure twice
+            pass
+    except BlockingIOError:
+        pass
+
+
+def password(broker: BrokerSettings) -> str | None:
+    """Return the password, read anew so that it can be changed while the daemon runs.
+
+    Raises:
+        OSError: If the password file cannot be read.
+    """
+    if broker.password_file is not None:
+        return broker.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    return broker.password.get_secret_value() if broker.password is not None else None
+
+
+def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
+    """Return the TLS context of a broker that has TLS settings.
+
+    Raises:
+        OSError: If a file is missing or is not PEM.
+    """
+    tls = broker.tls
+    assert tls is not None  # noqa: S101 - the caller has looked
+    for path in (tls.ca_file, tls.cert_file, tls.key_file):
+        if path is not None:
+            path.open("rb").close()  # so that the error names the file, which ssl's own does not
+    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.cert_file is not None:
+        context.load_cert_chain(str(tls.cert_file), str(tls.key_file) if tls.key_file else None)
+    return context
+
+
+def publish_properties(publication: Publication, packet: int) -> Properties:
+    """Return the MQTT 5 properties of a publication.
+
+    Args:
+        publication: The publication.
+        packet: ``PacketTypes.PUBLISH`` or ``PacketTypes.WILLMESSAGE``.
+    """
+    properties = Properties(packet)
+    properties.ContentType = publication.content_type
+    if publication.content_type != CBOR:
+        properties.PayloadFormatIndicator = 1  # UTF-8 text
+    if publication.expiry_s is not None:
+        properties.MessageExpiryInterval = publication.expiry_s
+    if publication.correlation_data is not None:
+        properties.CorrelationData = publication.correlation_data
+    if publication.response_topic is not None:
+        properties.ResponseTopic = publication.response_topic
+    if publication.user_properties:
+        properties.UserProperty = list(publication.user_properties)
+    return properties
+
+
+def packet_bytes(publication: Publication, properties: Properties | None) -> int:
+    """Return the size in bytes of the PUBLISH packet (MQTT 5, section 3.3).
+
+    Args:
+        publication: The publication.
+        properties: Its properties under MQTT 5, none under 3.1.1.
+    """
+    remaining = 2 + len(publication.topic.encode()) + len(publication.payload)
+    remaining += 2 if publication.qos else 0
+    remaining += len(properties.pack()) if properties is not None else 0
+    length_bytes = 1
+    while remaining >= 128**length_bytes:
+        length_bytes += 1
+    return 1 + length_bytes + remaining
