@@ -1,0 +1,55 @@
+"""Whether the dashboard's record can be written, and is whole."""
+
+from pathlib import Path
+
+from clinician_dashboard.settings import Settings
+from hemolink.checks.machine import check_disk, check_writable
+from hemolink.checks.sqlite import integrity_fault
+from hemolink.finding import Finding, fault, fine
+
+AREA = "record"
+
+
+def check_record(settings: Settings) -> list[Finding]:
+    """Check the record's folder, its disk and its database."""
+    directory = settings.directory
+    unwritable = check_writable(directory, area=AREA)
+    findings = [unwritable] if unwritable else []
+    findings.append(check_disk(directory, area=AREA))
+    if settings.database_url is None:
+        findings.append(_check_file(directory / "record.sqlite"))
+    else:
+        findings.append(_check_url(settings.database_url))
+    return findings
+
+
+def _check_file(path: Path) -> Finding:
+    if not path.exists():
+        return fine(AREA, f"none at {path} yet: the dashboard makes it when it starts")
+    if reason := integrity_fault(path):
+        return fault(
+            AREA,
+            f"{path} is damaged ({reason})",
+            "stop the dashboard and restore the file from a backup; never delete the images beside it",
+        )
+    return fine(AREA, f"{path} is whole")
+
+
+def _check_url(url: str) -> Finding:
+    from sqlalchemy import create_engine, make_url, text  # noqa: PLC0415 - the dashboard's extra is optional
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    try:
+        where = make_url(url).render_as_string(hide_password=True)
+        engine = create_engine(url)
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("select 1"))
+        finally:
+            engine.dispose()
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+        return fault(
+            AREA, f"the database does not answer ({cause})", "check database_url, its driver and its server"
+        )
+    return fine(AREA, f"{where} answers")

@@ -1,0 +1,63 @@
+"""Whether an edge's spool can be written, is whole, has room, and what waits in it."""
+
+import sqlite3
+from pathlib import Path
+
+from edge_agent.settings import Settings
+
+from hemolink.checks.machine import check_disk, check_writable
+from hemolink.checks.sqlite import integrity_fault, open_read_only
+from hemolink.finding import Finding, fault, fine, warning
+
+AREA = "spool"
+NEARLY_FULL = 0.8
+
+
+def check_spool(settings: Settings) -> list[Finding]:
+    """Check the spool's folder, its disk, its database, its filling, and the frames that wait for a person."""
+    directory = settings.directory
+    unwritable = check_writable(directory, area=AREA)
+    findings = [unwritable] if unwritable else []
+    findings.append(check_disk(directory, area=AREA))
+    path = directory / "spool.sqlite"
+    if not path.exists():
+        return [*findings, fine(AREA, f"none at {path} yet: the edge makes it when it starts")]
+    if reason := integrity_fault(path):
+        remedy = "start the edge: it sets the file aside and says so; then send what is in it to support"
+        return [*findings, fault(AREA, f"{path} is damaged ({reason})", remedy)]
+    return [*findings, *_filling(path, limit=settings.spool.max_bytes), *_set_aside(directory)]
+
+
+def _filling(path: Path, *, limit: int) -> list[Finding]:
+    try:
+        connection = open_read_only(path)
+        try:
+            waiting, size = connection.execute(
+                "select count(*), coalesce(sum(length(payload)), 0) from frames where state != 'parked'"
+            ).fetchone()
+            (parked,) = connection.execute("select count(*) from frames where state = 'parked'").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return [warning(AREA, f"{path} cannot be read ({error})", "run the doctor of the edge's own release")]
+    said = f"{waiting} frames wait, {size / 1e6:.1f} of {limit / 1e6:.0f} MB"
+    findings = [
+        fault(
+            AREA,
+            f"{said}: nearly full, the edge stops capturing",
+            "see why nothing is delivered: broker and worker",
+        )
+        if size > NEARLY_FULL * limit
+        else fine(AREA, said)
+    ]
+    if parked:
+        remedy = "look at them with 'hemolink edge spool list', then retry or export each"
+        findings.append(warning(AREA, f"{parked} frames are parked and wait for a person", remedy))
+    return findings
+
+
+def _set_aside(directory: Path) -> list[Finding]:
+    return [
+        warning(AREA, f"{path.name} was set aside as damaged", "recover its frames, then remove it")
+        for path in sorted(directory.glob("*.corrupt-*"))
+    ]
