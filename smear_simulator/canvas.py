@@ -1,4 +1,5 @@
 """The canvas: maps of stain on one field, and the putting of patches onto it."""
+# ruff: noqa: PLR2004 (a picture is made of numbers; each stands where it is drawn)
 
 from dataclasses import dataclass
 
@@ -63,7 +64,9 @@ class Canvas:
             np.zeros(shape, np.uint8),
         )
 
-    def window(self, left: int, top: int, size: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    def window(
+        self, left: int, top: int, size: tuple[int, int]
+    ) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
         """Return the slices (on the canvas, on the patch) where a patch of ``size`` (height, width) lies, if any."""
         height, width = self.red.shape
         y0, y1 = max(top, 0), min(top + size[0], height)
@@ -74,7 +77,7 @@ class Canvas:
 
     def put(self, patch: Patch, *, fixed: bool) -> None:
         """Lay a stained cell over what is there."""
-        found = self.window(patch.left, patch.top, patch.cover.shape)  # type: ignore[arg-type]
+        found = self.window(patch.left, patch.top, patch.cover.shape)
         if found is None:
             return
         here, there = found

@@ -31,7 +31,7 @@ def frames(*, patients: int, frames: int, seed: int, width: int = 640, height: i
             microscope.next_field()
 
 
-def write_dataset(  # noqa: PLR0913
+def write_dataset(
     directory: Path | str,
     *,
     patients: int,

@@ -1,4 +1,5 @@
 """A simulated microscope: a camera above a stage, with focus and exposure."""
+# ruff: noqa: PLR2004 (a picture is made of numbers; each stands where it is drawn)
 
 from collections import OrderedDict
 
@@ -35,7 +36,7 @@ class Microscope:
         exposure_ms: Exposure time; 10 is right.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         patient: Patient,
         *,
@@ -58,10 +59,10 @@ class Microscope:
         Raises:
             SettingError: If a size is outside its range.
         """
-        if not (64 <= width <= 4096 and 64 <= height <= 4096):  # noqa: PLR2004
+        if not (64 <= width <= 4096 and 64 <= height <= 4096):
             message = f"frame of {width} x {height} pixels; each side must be 64 to 4096"
             raise SettingError(message)
-        if not 0.04 <= pixel_size_um <= 1:  # noqa: PLR2004
+        if not 0.04 <= pixel_size_um <= 1:
             message = f"pixel size {pixel_size_um} um; it must be 0.04 to 1"
             raise SettingError(message)
         self.patient = patient
@@ -111,7 +112,9 @@ class Microscope:
             self._x_um + float(drift[0]) - self._width * self._pixel_um / 2,
             self._y_um + float(drift[1]) - self._height * self._pixel_um / 2,
         )
-        lamp = np.random.default_rng([self.patient.seed, 5])  # the laboratory's lamp and lens go with the slide
+        lamp = np.random.default_rng(
+            [self.patient.seed, 5]
+        )  # the laboratory's lamp and lens go with the slide
         base_um = float(lamp.uniform(0.085, 0.15))
         noise = float(lamp.uniform(0.8, 3.2))
         light = illumination((self._height, self._width), lamp)
@@ -126,7 +129,7 @@ class Microscope:
             add_bubble(image, rng)
         gain = self.exposure_ms / _NORMAL_EXPOSURE_MS * float(np.exp(rng.normal(0, faults.exposure)))
         picture = cv2.convertScaleAbs(np.maximum(expose(image, gain, noise, rng), 0))
-        red = ((canvas.red > 0.12) & (canvas.white_mask == 0)).astype(np.uint8) * np.uint8(255)  # noqa: PLR2004
+        red = ((canvas.red > 0.12) & (canvas.white_mask == 0)).astype(np.uint8) * np.uint8(255)
         truth = Truth(
             disease=self.patient.disease,
             cells=cells,
@@ -201,7 +204,7 @@ class Microscope:
         return canvas, tuple(cells)
 
     def _box(self, patch: Patch) -> tuple[int, int, int, int] | None:
-        seen = (patch.cover > 0.5).astype(np.uint8)  # noqa: PLR2004
+        seen = (patch.cover > 0.5).astype(np.uint8)
         x, y, width, height = cv2.boundingRect(seen)
         return self._cut(x + patch.left, y + patch.top, width, height)
 
@@ -227,7 +230,7 @@ class Microscope:
             for field in (layer.cover, layer.density):
                 cv2.GaussianBlur(field, (0, 0), first, dst=field)
         cv2.GaussianBlur(canvas.red, (0, 0), first, dst=canvas.red)
-        dither = crop(texture("grain", 0.125), canvas.red.shape, np.random.default_rng(self.patient.seed))  # type: ignore[arg-type]
+        dither = crop(texture("grain", 0.125), canvas.red.shape, np.random.default_rng(self.patient.seed))
         density = optical_density(canvas, self.patient, dither)
         if sigma > _SOFT_LIMIT_PX:
             cv2.GaussianBlur(density, (0, 0), float(np.sqrt(sigma**2 - first**2)), dst=density)

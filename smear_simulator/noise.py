@@ -9,7 +9,15 @@ import numpy.typing as npt
 FloatImage = npt.NDArray[np.float32]
 
 _SIDE = 640
-_SCALES_UM = {"grain": 0.10, "fine": 0.19, "medium": 0.34, "coarse": 0.50, "clumped": 0.62, "shade": 1.6, "warp": 1.3}
+_SCALES_UM = {
+    "grain": 0.10,
+    "fine": 0.19,
+    "medium": 0.34,
+    "coarse": 0.50,
+    "clumped": 0.62,
+    "shade": 1.6,
+    "warp": 1.3,
+}
 
 
 @lru_cache(maxsize=32)
@@ -36,7 +44,11 @@ def sensor_noise() -> FloatImage:
     """Return the camera's noise, unit variance, to be cropped: grey and coloured parts, slightly smooth."""
     rng = np.random.default_rng(4177)
     field = rng.standard_normal((1024, 1280, 3)).astype(np.float32)
-    field += 0.6 * cv2.GaussianBlur(rng.standard_normal((1024, 1280, 1)).astype(np.float32), (0, 0), 0.8)[..., None] * 2
+    field += (
+        0.6
+        * cv2.GaussianBlur(rng.standard_normal((1024, 1280, 1)).astype(np.float32), (0, 0), 0.8)[..., None]
+        * 2
+    )
     field /= field.std()
     field.setflags(write=False)
     return field

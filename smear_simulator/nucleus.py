@@ -1,4 +1,5 @@
 """Outlines of nuclei as signed distances (micrometres, negative inside), before their area is set."""
+# ruff: noqa: PLR2004 (a picture is made of numbers; each stands where it is drawn)
 
 import numpy as np
 
@@ -6,7 +7,9 @@ from smear_simulator.kind import Kind
 from smear_simulator.noise import FloatImage
 
 
-def nucleus_distance(kind: Kind, area_um2: float, x: FloatImage, y: FloatImage, rng: np.random.Generator) -> FloatImage:
+def nucleus_distance(
+    kind: Kind, area_um2: float, x: FloatImage, y: FloatImage, rng: np.random.Generator
+) -> FloatImage:
     """Return the distance field of one nucleus on the coordinates ``x`` and ``y`` (micrometres, turned at random)."""
     radius = float(np.sqrt(area_um2 / np.pi))
     depth = float(rng.uniform(kind.shape_low, kind.shape_high))
@@ -21,7 +24,7 @@ def nucleus_distance(kind: Kind, area_um2: float, x: FloatImage, y: FloatImage, 
         bite = radius * float(rng.uniform(0.45, 0.65))
         away = radius * 1.02 + bite - depth * radius * 0.85
         from_bite = np.sqrt(x**2 + (y - away) ** 2)
-        distance = _smooth_max(distance, bite - from_bite, 0.35)
+        distance = _smooth_max(distance, np.asarray(bite - from_bite, np.float32), 0.35)
     return distance
 
 

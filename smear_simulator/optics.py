@@ -1,4 +1,5 @@
 """The optics and the camera: illumination, dust, bubbles, focus, exposure, noise."""
+# ruff: noqa: PLR2004 (a picture is made of numbers; each stands where it is drawn)
 
 from dataclasses import dataclass
 
@@ -50,7 +51,9 @@ class Faults:
     @classmethod
     def demanding(cls) -> "Faults":
         """Return the faults of a bad day, for exercising a quality gate."""
-        return cls(blank=0.06, out_of_focus=0.08, dust=0.4, bubble=0.06, defocus_um=0.6, drift_um=1.0, exposure=0.08)
+        return cls(
+            blank=0.06, out_of_focus=0.08, dust=0.4, bubble=0.06, defocus_um=0.6, drift_um=1.0, exposure=0.08
+        )
 
 
 def blur_sigma_px(defocus_um: float, base_um: float, pixel_um: float) -> float:
@@ -69,7 +72,9 @@ def illumination(shape: tuple[int, int], rng: np.random.Generator) -> FloatImage
     light = 1 + tilt[0] * x + tilt[1] * y - vignette * away * 0.6
     coloured = np.stack([light + rng.normal(0, 0.008) * away for _ in range(3)], axis=2)
     small = (coloured / np.percentile(coloured, 90)).astype(np.float32)
-    return np.asarray(cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    return np.asarray(
+        cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), dtype=np.float32
+    )
 
 
 def add_dust(image: FloatImage, rng: np.random.Generator) -> None:
@@ -79,7 +84,9 @@ def add_dust(image: FloatImage, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(1, 4))):
         x, y = int(rng.integers(width)), int(rng.integers(height))
         axes = (int(rng.integers(2, 6)), int(rng.integers(2, 9)))
-        cv2.ellipse(field, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0.15, 0.45)), -1)
+        cv2.ellipse(
+            field, (x, y), axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0.15, 0.45)), -1
+        )
     image *= 1 - cv2.GaussianBlur(field, (0, 0), 2.2)[..., None]
 
 

@@ -1,4 +1,5 @@
 """What fills a white cell: chromatin, nucleoli, granules, vacuoles, Auer rods."""
+# ruff: noqa: PLR2004 (a picture is made of numbers; each stands where it is drawn)
 
 from dataclasses import dataclass
 
@@ -44,7 +45,9 @@ class Frame:
         unit = 1 << _SHIFT
         for x, y, radius in places:
             centre = (round(x * unit), round(y * unit))
-            cv2.circle(field, centre, max(1, round(radius / self.pixel_um * unit)), 1.0, -1, cv2.LINE_8, _SHIFT)
+            cv2.circle(
+                field, centre, max(1, round(radius / self.pixel_um * unit)), 1.0, -1, cv2.LINE_8, _SHIFT
+            )
         sigma = blur_um / self.pixel_um
         return np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), dtype=np.float32) if places else field
 
@@ -55,10 +58,12 @@ def draw_cytoplasm(frame: Frame, body: FloatImage, nucleus: FloatImage) -> tuple
     level = kind.cytoplasm_density * float(np.exp(rng.normal(0, 0.20)))
     hue = kind.cytoplasm_tint + float(rng.normal(0, 0.07))
     if kind.shape == "smudge":
-        strands = frame.noise("coarse") + frame.noise("shade")
-        density = level * np.clip(1.0 + 0.45 * strands, 0.15, 3) * np.clip(1 - nucleus * np.float32(0.10), 0.3, 1)
+        strands = np.float32(0.30) * frame.noise("coarse") + np.float32(0.20) * frame.noise("shade")
+        density = level * np.clip(1 + strands, 0.2, 3) * np.clip(1 - nucleus * np.float32(0.13), 0.3, 1)
         return density.astype(np.float32), hue + np.float32(0.05) * frame.noise("shade")
-    density = np.float32(level) * (1 + np.float32(0.10) * frame.noise("shade") + np.float32(0.07) * frame.noise("fine"))
+    density = np.float32(level) * (
+        1 + np.float32(0.10) * frame.noise("shade") + np.float32(0.07) * frame.noise("fine")
+    )
     if kind.cytoplasm_tint < 0.3:  # basophilic cytoplasm is deepest at the cell's border
         density *= 1 + np.float32(0.45) * np.exp(np.minimum(body, 0) * np.float32(1 / 0.55))
     tint = np.float32(hue) + np.float32(0.05) * frame.noise("shade")
@@ -83,7 +88,9 @@ def _vacuoles(frame: Frame) -> FloatImage:
     for _ in range(int(rng.integers(frame.kind.vacuoles + 1))):
         reach = frame.radius * float(rng.uniform(0.45, 0.9))
         angle = float(rng.normal(np.pi / 2, 0.9))
-        places.append((*frame.at(reach * np.cos(angle), reach * np.sin(angle)), float(rng.uniform(0.3, 0.75))))
+        places.append(
+            (*frame.at(reach * np.cos(angle), reach * np.sin(angle)), float(rng.uniform(0.3, 0.75)))
+        )
     return frame.spots(places, 0.12)
 
 
@@ -96,11 +103,15 @@ def draw_chromatin(frame: Frame, patient: Patient, nucleus: FloatImage) -> tuple
     scale = patient.chromatin
     if kind.chromatin == "clumped":
         # Blocks with pale seams between them, the "soccer ball" of a mature lymphocyte.
-        pattern = np.tanh(np.float32(1.9) * frame.noise("clumped", scale)) + np.float32(0.25) * frame.noise("fine")
+        pattern = np.tanh(np.float32(1.9) * frame.noise("clumped", scale)) + np.float32(0.25) * frame.noise(
+            "fine"
+        )
     elif kind.chromatin == "lacy":
         pattern = np.float32(1.1) - np.float32(1.5) * np.abs(frame.noise("coarse", scale))
     elif kind.chromatin == "coarse":
-        pattern = np.tanh(np.float32(1.3) * frame.noise("coarse", scale)) + np.float32(0.3) * frame.noise("fine")
+        pattern = np.tanh(np.float32(1.3) * frame.noise("coarse", scale)) + np.float32(0.3) * frame.noise(
+            "fine"
+        )
     elif kind.chromatin == "medium":
         pattern = np.tanh(frame.noise("medium", scale)) + np.float32(0.3) * frame.noise("coarse", scale)
     else:
@@ -130,7 +141,9 @@ def _nucleoli(frame: Frame, density: FloatImage, tint: FloatImage) -> None:
         places.append((*frame.at(x, y), size))
     pale = frame.spots(places, 0.20)
     ring = frame.spots([(x, y, size + 0.45) for x, y, size in places], 0.22) - pale
-    density *= 1 - np.float32(kind.nucleolus_contrast) * pale + np.float32(0.45 * kind.nucleolus_contrast) * ring
+    density *= (
+        1 - np.float32(kind.nucleolus_contrast) * pale + np.float32(0.45 * kind.nucleolus_contrast) * ring
+    )
     tint -= np.float32(0.10) * pale
 
 
@@ -144,7 +157,8 @@ def draw_rods(frame: Frame, patient: Patient, density: FloatImage, tint: FloatIm
     """Draw the dark granules of a basophil over the whole cell, or Auer rods in a myeloblast, in place."""
     kind, rng = frame.kind, frame.rng
     if kind.granule < 0:
-        grain = np.clip((frame.noise("medium") - np.float32(0.45)) * np.float32(3.0), 0, 1)
+        speck = np.float32(0.55) * frame.noise("medium") + np.float32(0.75) * frame.noise("fine")
+        grain = np.clip((speck - np.float32(0.38)) * np.float32(3.0), 0, 1)
         density += grain * (np.float32(1.45) - density) * np.float32(0.9)
         tint += grain * (np.float32(0.42) - tint)
     if not (kind.auer and patient.auer_rods and rng.random() < kind.auer):
@@ -153,7 +167,11 @@ def draw_rods(frame: Frame, patient: Patient, density: FloatImage, tint: FloatIm
     unit = 1 << _SHIFT
     for _ in range(int(rng.integers(1, 3))):
         depth = -frame.lean + frame.nuclear_radius + float(rng.uniform(-0.3, 0.8))
-        middle, tilt, reach = float(rng.normal(0, 0.8)), float(rng.normal(0, 0.45)), float(rng.uniform(1.3, 2.3))
+        middle, tilt, reach = (
+            float(rng.normal(0, 0.8)),
+            float(rng.normal(0, 0.45)),
+            float(rng.uniform(1.3, 2.3)),
+        )
         ends = [frame.at(middle + way * reach, depth + way * reach * tilt) for way in (-1, 1)]
         points = [(round(x * unit), round(y * unit)) for x, y in ends]
         cv2.line(field, points[0], points[1], 1.0, max(1, round(0.42 / frame.pixel_um)), cv2.LINE_8, _SHIFT)

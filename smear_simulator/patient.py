@@ -1,4 +1,5 @@
 """Simulated patients: a disease, and traits that are drawn without looking at it."""
+# ruff: noqa: PLR2004 (a picture is made of numbers; each stands where it is drawn)
 
 from dataclasses import dataclass
 
@@ -148,16 +149,20 @@ class Patient:
 def _sample_stain(rng: np.random.Generator) -> Stain:
     # Backgrounds run from the cream of a slide scanner to the cold white of a phone on an eyepiece.
     warm = rng.beta(1.3, 1.3)
-    light = rng.uniform(222, 250)
+    light = rng.uniform(230, 253)
     blue = light - 48 * warm + rng.normal(0, 5)
-    green = light - 14 * warm + rng.normal(0, 4)
+    green = light - 21 * warm + rng.normal(0, 4)
     red = light + rng.normal(0, 4)
     return Stain(
-        background=(float(np.clip(blue, 165, 253)), float(np.clip(green, 200, 253)), float(np.clip(red, 205, 253))),
+        background=(
+            float(np.clip(blue, 165, 253)),
+            float(np.clip(green, 200, 252)),
+            float(np.clip(red, 205, 253)),
+        ),
         lab_shift=(float(rng.normal(0, 3.0)), float(rng.normal(0, 5.0)), float(rng.normal(0, 5.5))),
         red_density=float(rng.uniform(0.30, 0.62)),
         nucleus_density=float(rng.uniform(1.0, 1.45)),
-        nucleus_spread=float(rng.uniform(0.15, 0.24)),
+        nucleus_spread=float(rng.uniform(0.18, 0.28)),
         cytoplasm_density=float(rng.uniform(0.30, 0.48)),
         cytoplasm_spread=float(rng.uniform(0.09, 0.15)),
         tint=float(rng.uniform(0.24, 0.52)),

@@ -36,7 +36,9 @@ def red_cell(patient: Patient, radius_um: float, seed: int, pixel_um: float) -> 
     crenated = rng.random() < patient.crenation
     if crenated:
         spikes = int(rng.integers(9, 15))
-        outline += np.float32(rng.uniform(0.025, 0.06)) * np.cos(spikes * turn + np.float32(rng.uniform(0, 6.28)))
+        outline += np.float32(rng.uniform(0.025, 0.06)) * np.cos(
+            spikes * turn + np.float32(rng.uniform(0, 6.28))
+        )
     rho = distance * (np.float32(1 / radius) / outline)[angle]
     pallor = float(np.clip(patient.pallor * np.exp(rng.normal(0, 0.3)), 0, 0.92)) * (0.4 if crenated else 1.0)
     hole = float(rng.uniform(0.28, 0.5))
@@ -48,7 +50,7 @@ def red_cell(patient: Patient, radius_um: float, seed: int, pixel_um: float) -> 
     profile *= np.clip(0.5 - (knots - 1) * radius_um / 0.38, 0, 1)
     table = (profile * rng.uniform(0.86, 1.12)).astype(np.float32)
     index = np.minimum(rho * np.float32(159 / 1.4), np.float32(159)).astype(np.uint8)
-    return table[index]
+    return np.asarray(table[index], dtype=np.float32)
 
 
 def draw_red_cells(
@@ -71,9 +73,7 @@ def draw_red_cells(
             canvas.red[here] += patch[there]
 
 
-def draw_platelet(
-    row: npt.NDArray[np.float64], *, origin_um: tuple[float, float], pixel_um: float
-) -> Patch:
+def draw_platelet(row: npt.NDArray[np.float64], *, origin_um: tuple[float, float], pixel_um: float) -> Patch:
     """Draw one platelet, given as x, y, radius (micrometres) and seed: a small purple granular disc."""
     x_um, y_um, radius_um, seed = (float(value) for value in row)
     rng = np.random.default_rng([int(seed), 13])

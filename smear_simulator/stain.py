@@ -5,6 +5,7 @@ pixels of like density, by tint; the ranks are then filled with a distribution t
 stain and on the share of nucleus alone. Where the dark, the pale, the blue and the pink lie stays as the
 cells' morphology has it; how much there is of each does not. So no histogram can name the disease.
 """
+# ruff: noqa: PLR2004 (a picture is made of numbers; each stands where it is drawn)
 
 import cv2
 import numpy as np
@@ -28,15 +29,16 @@ def palette(stain: Stain) -> FloatImage:
     """Return the optical density (256 x 3, BGR) of unit stain for tints 0 to 1, shifted as the patient's stain is."""
     tints = np.linspace(0, 1, _TINTS)
     table = np.stack([np.interp(tints, _KNOTS, _COLOURS[:, channel]) for channel in range(3)], axis=1)
-    return (table * _shift(stain)).astype(np.float32)
+    return np.asarray(table * _shift(stain), dtype=np.float32)
 
 
 def red_colour(stain: Stain) -> FloatImage:
     """Return the optical density (3, BGR) of a red cell of unit thickness."""
-    pink = np.array([0.80, 1.0, 0.42])
+    pink = np.array([0.78, 1.0, 0.48])
     grey = np.array([0.72, 0.86, 0.70])
     blend = np.clip((stain.tint - 0.24) / 0.28, 0, 1)
-    return (stain.red_density * (blend * pink + (1 - blend) * grey) * _shift(stain)).astype(np.float32)
+    colour = stain.red_density * (blend * pink + (1 - blend) * grey) * _shift(stain)
+    return np.asarray(colour, dtype=np.float32)
 
 
 def _shift(stain: Stain) -> npt.NDArray[np.float64]:
@@ -45,7 +47,9 @@ def _shift(stain: Stain) -> npt.NDArray[np.float64]:
     return np.clip(1 - 0.02 * light + np.array([0.012 * b, 0.010 * a, -0.010 * a - 0.004 * b]), 0.4, 1.8)
 
 
-def balance(layer: Layer, nuclear: npt.NDArray[np.uint8], stain: Stain, dither: FloatImage) -> npt.NDArray[np.intp]:
+def balance(
+    layer: Layer, nuclear: npt.NDArray[np.uint8], stain: Stain, dither: FloatImage
+) -> npt.NDArray[np.intp]:
     """Give the white cells' pixels the field's palette, in place.
 
     Args:
@@ -85,7 +89,7 @@ def balance(layer: Layer, nuclear: npt.NDArray[np.uint8], stain: Stain, dither: 
     np.put_along_axis(filled, within, (mean[:, None] + spread[:, None] * z).astype(np.float32), axis=1)
     new_tint[head] = filled.ravel()
     layer.density.ravel()[index] = new_density
-    layer.tint.ravel()[index] = np.clip(new_tint, 0, 0.9)
+    layer.tint.ravel()[index] = np.clip(new_tint, 0, 0.82)
     return index
 
 
@@ -114,7 +118,10 @@ def optical_density(canvas: Canvas, patient: Patient, dither: FloatImage) -> Flo
     field = np.asarray(cv2.merge([red * float(part) for part in red_colour(stain)]), dtype=np.float32)
     flat = field.reshape(-1, 3)
     colours = palette(stain)
-    for layer, places in ((canvas.white, index), (canvas.fixed, np.flatnonzero(canvas.fixed.cover.ravel() > 0.01))):
+    for layer, places in (
+        (canvas.white, index),
+        (canvas.fixed, np.flatnonzero(canvas.fixed.cover.ravel() > 0.01)),
+    ):
         shade = (np.clip(layer.tint.ravel()[places], 0, 1) * (_TINTS - 1)).astype(np.uint8)
         flat[places] += colours[shade] * layer.density.ravel()[places][:, None]
     return field

@@ -4,6 +4,7 @@ A tile is one field of view. Its number of white cells and the total areas of nu
 drawn without looking at the disease; a differential that comes close is then chosen among several drawn
 for the patient, and the cells are rescaled until the totals agree.
 """
+# ruff: noqa: PLR2004 (a picture is made of numbers; each stands where it is drawn)
 
 from dataclasses import dataclass
 
@@ -59,11 +60,15 @@ def plan_tile(patient: Patient, column: int, row: int, *, size_um: tuple[float, 
     budget, mixture, place, rest = (np.random.default_rng([*key, stream]) for stream in range(4))
     origin = (column * size_um[0], row * size_um[1])
     share = size_um[0] * size_um[1] / MEAN_FIELD_UM2
-    count = max(1, int(np.clip(round(budget.normal(patient.white_cells, 0.9)), 5, 10) * share + budget.random()))
+    count = max(
+        1, int(np.clip(round(budget.normal(patient.white_cells, 0.9)), 5, 10) * share + budget.random())
+    )
     scale = patient.cell_scale**2
     nucleus = patient.nucleus_um2 * scale * np.exp(budget.normal(0, 0.06)) * count
     cytoplasm = patient.cytoplasm_um2 * scale * np.exp(budget.normal(0, 0.10)) * count
-    sized = _sized(_choose(patient, mixture, count, nucleus / scale, cytoplasm / scale), mixture, nucleus, cytoplasm)
+    sized = _sized(
+        _choose(patient, mixture, count, nucleus / scale, cytoplasm / scale), mixture, nucleus, cytoplasm
+    )
     if budget.random() < _EOSINOPHIL_PROBABILITY * share:
         kind = KINDS["eosinophil"]
         sized.append((kind, kind.nucleus_um2 * scale, kind.cytoplasm_um2 * scale * 0.85))
@@ -96,7 +101,9 @@ def _choose(
     give = (drawn[:, :, 1] * stretch[picked]).sum(axis=1)
     miss = np.log1p(np.maximum((cytoplasm - total[:, 1]) / give, -0.9))
     best = int(np.argmin(2 * np.log(total[:, 0] / nucleus) ** 2 + miss**2))
-    return [(kinds[which], float(a), float(b)) for which, (a, b) in zip(picked[best], drawn[best], strict=True)]
+    return [
+        (kinds[which], float(a), float(b)) for which, (a, b) in zip(picked[best], drawn[best], strict=True)
+    ]
 
 
 def _sized(
@@ -175,4 +182,6 @@ def _platelets(
     n = int(rng.poisson(patient.platelets * size_um[0] * size_um[1] / MEAN_FIELD_UM2))
     spots = rng.random((n, 2)) * size_um
     seeds = rng.integers(1 << 40, size=n).astype(np.float64)
-    return np.column_stack([origin[0] + spots[:, 0], origin[1] + spots[:, 1], rng.uniform(0.8, 1.7, n), seeds])
+    return np.column_stack(
+        [origin[0] + spots[:, 0], origin[1] + spots[:, 1], rng.uniform(0.8, 1.7, n), seeds]
+    )

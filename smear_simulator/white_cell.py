@@ -12,7 +12,7 @@ from smear_simulator.organelle import Frame, draw_chromatin, draw_cytoplasm, dra
 from smear_simulator.patient import Patient
 from smear_simulator.tissue import WhiteCell
 
-_ROUGH = {"round": 0.16, "indented": 0.28, "kidney": 0.34, "band": 0.20, "lobed": 0.20, "smudge": 1.1}
+_ROUGH = {"round": 0.16, "indented": 0.28, "kidney": 0.34, "band": 0.20, "lobed": 0.20, "smudge": 0.6}
 
 
 @lru_cache(maxsize=128)
@@ -24,7 +24,7 @@ def _grid(half: int) -> tuple[FloatImage, FloatImage]:
 
 def _cover(distance: FloatImage, soft: float) -> FloatImage:
     """Cover from a signed distance: a smooth edge ``soft`` micrometres wide."""
-    return np.clip(0.5 - distance * np.float32(1 / soft), 0, 1)
+    return np.asarray(np.clip(0.5 - distance * np.float32(1 / soft), 0, 1), dtype=np.float32)
 
 
 def _levelled(distance: FloatImage, area_um2: float, *, point_um2: float, pixels: int) -> FloatImage:
@@ -34,7 +34,9 @@ def _levelled(distance: FloatImage, area_um2: float, *, point_um2: float, pixels
     return np.asarray(cv2.resize(shifted, (pixels, pixels), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
-def draw_white_cell(cell: WhiteCell, patient: Patient, *, origin_um: tuple[float, float], pixel_um: float) -> Patch:
+def draw_white_cell(
+    cell: WhiteCell, patient: Patient, *, origin_um: tuple[float, float], pixel_um: float
+) -> Patch:
     """Draw one white cell.
 
     Args:
@@ -80,14 +82,28 @@ def draw_white_cell(cell: WhiteCell, patient: Patient, *, origin_um: tuple[float
     body = np.sqrt(((x + stiff * bend_y) * bulge) ** 2 + ((y - stiff * bend_x) / bulge) ** 2)
     body -= np.float32(cell.radius_um)
     body = np.minimum(body, nucleus - np.float32(0.0 if smudge else 0.28))
+    if smudge:  # a crushed cell frays into strands
+        strands = np.float32(0.32) * crop(texture("coarse", 2 * pixel_um), (half, half), rng)
+        body += strands + np.float32(0.5) * bend_x
+        nucleus = nucleus + np.float32(0.8) * strands
     body = _levelled(body, cell.nucleus_um2 + cell.cytoplasm_um2, point_um2=point, pixels=pixels)
-    nucleus = np.asarray(cv2.resize(nucleus, (pixels, pixels), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    cover = _cover(body, 1.8 if smudge else 0.34)
-    inside = _cover(nucleus, 1.8 if smudge else 0.30)
+    nucleus = np.asarray(
+        cv2.resize(nucleus, (pixels, pixels), interpolation=cv2.INTER_LINEAR), dtype=np.float32
+    )
+    cover = _cover(body, 0.8 if smudge else 0.34)
+    inside = _cover(nucleus, 1.5 if smudge else 0.30)
 
     frame = Frame(
-        kind=kind, rng=rng, pixel_um=pixel_um, pixels=pixels, centre=(x_px - left, y_px - top),
-        cosine=float(cosine), sine=float(sine), lean=lean, nuclear_radius=nuclear_radius, radius=cell.radius_um,
+        kind=kind,
+        rng=rng,
+        pixel_um=pixel_um,
+        pixels=pixels,
+        centre=(x_px - left, y_px - top),
+        cosine=float(cosine),
+        sine=float(sine),
+        lean=lean,
+        nuclear_radius=nuclear_radius,
+        radius=cell.radius_um,
     )
     density, tint = draw_cytoplasm(frame, body, nucleus)
     chromatin, chromatin_tint = draw_chromatin(frame, patient, nucleus)
