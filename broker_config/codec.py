@@ -1,6 +1,7 @@
 """Encoding and decoding: CBOR for a frame, JSON for everything else.
 
-Decoding raises one typed error that keeps the raw bytes; nothing else escapes, whatever the payload.
+Decoding raises one typed error that keeps the raw bytes; nothing else escapes, whatever the payload, and no payload
+costs more time or memory than its size warrants (`broker_config.cbor_profile`).
 """
 
 import json
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import cbor2
 from pydantic import ValidationError
 
+from broker_config import cbor_profile
 from broker_config.errors import DecodeError, UnknownVersion
 from broker_config.messages import SCHEMA_VERSION, Frame, Message
 
@@ -40,23 +42,26 @@ def decode(payload: bytes, message_type: type[M]) -> M:
     fields = _fields(payload, message_type)
     version = fields.get("schema_version", SCHEMA_VERSION)
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+        shown = f"{version!r:.40}" if isinstance(version, int | str) else type(version).__name__
         raise UnknownVersion(
-            f"a {message_type.kind} of schema version {version!r:.40}: this release reads versions 1 to "
-            f"{SCHEMA_VERSION}; upgrade the receiver first, then the senders",
+            f"a {message_type.kind} of schema version {shown}: this release reads versions 1 to {SCHEMA_VERSION}; "
+            "upgrade the receiver first, then the senders",
             payload=payload,
             code="unknown_version",
         )
     try:
         return message_type.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise DecodeError(
-            f"a {message_type.kind} whose {where} is not valid ({first['msg']}): the sender must follow schema "
-            f"version {version}",
-            payload=payload,
-            code="invalid_field",
-        ) from None
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part)[:40] for part in first["loc"][:6]) or "message"
+        cause = f"whose {where} is not valid ({first['msg']})"
+    except Exception as error:  # noqa: BLE001 - a validator that trips over hostile input means the same
+        cause = f"with a value out of all bounds ({type(error).__name__})"
+    raise DecodeError(
+        f"a {message_type.kind} {cause}: the sender must follow schema version {version}",
+        payload=payload,
+        code="invalid_field",
+    )
 
 
 def _fields(payload: bytes, message_type: type[Message]) -> dict[str, Any]:
@@ -70,10 +75,10 @@ def _fields(payload: bytes, message_type: type[Message]) -> dict[str, Any]:
             code="too_large",
         )
     try:
-        fields = cbor2.loads(payload) if is_frame else json.loads(payload)
+        fields = _from_cbor(payload) if is_frame else _from_json(payload)
     except Exception as error:  # noqa: BLE001 - decoders raise many types on hostile bytes; all mean the same here
         raise DecodeError(
-            f"a {message_type.kind} that is not {form.upper()} ({type(error).__name__}): the sender must follow the "
+            f"a {message_type.kind} that is not {form.upper()} ({_cause(error)}): the sender must follow the "
             "published schema",
             payload=payload,
             code=f"not_{form}",
@@ -84,4 +89,29 @@ def _fields(payload: bytes, message_type: type[Message]) -> dict[str, Any]:
             payload=payload,
             code="not_a_map",
         )
+    return fields
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:120]
+
+
+def _from_cbor(payload: bytes) -> Any:
+    cbor_profile.check(payload)
+    return cbor2.loads(payload)
+
+
+def _from_json(payload: bytes) -> Any:
+    # Through str: json.loads would also guess at UTF-16 and UTF-32.
+    return json.loads(payload.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_without_repeats)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a name stands twice in one object, and readers would disagree on which counts")
     return fields

@@ -42,7 +42,10 @@ def new_frame_id() -> str:
 def _in_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a time without a time zone: send UTC, such as 2026-01-31T12:00:00Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time outside the years 1 to 9999 in UTC") from None
 
 
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
@@ -61,7 +64,11 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Text = Annotated[str, Field(max_length=2000)]
+Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]  # databases refuse NUL
+LARGEST_COUNT = 2**53 - 1
+"""Largest whole number that every reader keeps exact: JavaScript's, and well within a database's."""
+
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 
 
 class Message(BaseModel):
@@ -91,7 +98,7 @@ class Quality(BaseModel):
     brightness: Fraction = 0.0
     saturated: Fraction = 0.0
     foreground: Fraction = 0.0
-    flags: tuple[str, ...] = ()
+    flags: tuple[Text, ...] = ()
 
 
 class Frame(Message):
@@ -104,7 +111,9 @@ class Frame(Message):
     site: Level
     device: Level
     priority: Priority = "routine"
-    sequence: Annotated[int, Field(ge=0, description="rises by one with each frame of a device")] = 0
+    sequence: Annotated[
+        int, Field(ge=0, le=LARGEST_COUNT, description="rises by one with each frame of a device")
+    ] = 0
     captured_at: Moment
     encoding: ImageEncoding
     width: Annotated[int, Field(ge=1, le=65535)]
@@ -223,8 +232,8 @@ class Rejection(Message):
     device: Level
     code: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$", description="stable, for counters")]
     reason: Text
-    attempts: Annotated[int, Field(ge=1)] = 1
-    payload_bytes: Annotated[int, Field(ge=0)] = 0
+    attempts: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 1
+    payload_bytes: Count = 0
     payload_sha256: Sha256
     by: Level
     at: Moment
@@ -242,20 +251,24 @@ class DeviceState(Message):
     site: Level
     device: Level
     presence: Presence
-    birth: Annotated[int, Field(ge=0)]
+    birth: Count
     at: Moment
     software: Text = ""
     camera: Text = ""
     simulated: bool = False
     capturing: bool = False
     case: CaseCode | None = None
-    captured: Annotated[int, Field(ge=0, description="frames taken from the camera since the start")] = 0
-    quality_rejected: Annotated[int, Field(ge=0)] = 0
-    quality_reasons: dict[str, int] = Field(default_factory=dict)
-    spooled: Annotated[int, Field(ge=0, description="frames waiting for a receipt")] = 0
-    spool_bytes: Annotated[int, Field(ge=0)] = 0
-    parked: Annotated[int, Field(ge=0, description="frames that wait for a person")] = 0
-    settled: Annotated[int, Field(ge=0, description="frames whose final receipt came since the start")] = 0
+    captured: Annotated[
+        int, Field(ge=0, le=LARGEST_COUNT, description="frames taken from the camera since the start")
+    ] = 0
+    quality_rejected: Count = 0
+    quality_reasons: dict[Text, Count] = Field(default_factory=dict, max_length=100)
+    spooled: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames waiting for a receipt")] = 0
+    spool_bytes: Count = 0
+    parked: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames that wait for a person")] = 0
+    settled: Annotated[
+        int, Field(ge=0, le=LARGEST_COUNT, description="frames whose final receipt came since the start")
+    ] = 0
     alarm: Text = Field("", description="what a person must see to, empty when all is well")
 
 
@@ -268,13 +281,13 @@ class WorkerState(Message):
     worker: Level
     pool: Level
     presence: Presence
-    birth: Annotated[int, Field(ge=0)]
+    birth: Count
     at: Moment
     software: Text = ""
     model: ModelIdentity | None = None
-    diagnosed: Annotated[int, Field(ge=0)] = 0
-    rejected: Annotated[int, Field(ge=0)] = 0
-    queued: Annotated[int, Field(ge=0)] = 0
+    diagnosed: Count = 0
+    rejected: Count = 0
+    queued: Count = 0
     frames_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
@@ -299,7 +312,7 @@ class Command(Message):
     case: CaseCode | None = Field(None, description="for case-start")
     priority: Priority | None = Field(None, description="for case-start")
     frames: Annotated[int, Field(ge=1, le=10000)] | None = Field(None, description="for capture")
-    settings: dict[str, str | int | float | bool] = Field(default_factory=dict, description="for settings")
+    settings: dict[Text, Text | int | Finite | bool] = Field(default_factory=dict, description="for settings")
     at: Moment
 
 
