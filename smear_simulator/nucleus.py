@@ -21,7 +21,7 @@ def nucleus_distance(
     distance = np.asarray(np.sqrt((x * aspect) ** 2 + (y / aspect) ** 2) - radius, dtype=np.float32)
     if depth > 0.02:
         # A round bite from one side: a dent in a blast, a kidney in a metamyelocyte.
-        bite = radius * float(rng.uniform(0.45, 0.65))
+        bite = radius * float(rng.uniform(0.62, 0.90))
         away = radius * 1.02 + bite - depth * radius * 0.85
         from_bite = np.sqrt(x**2 + (y - away) ** 2)
         distance = _smooth_max(distance, np.asarray(bite - from_bite, np.float32), 0.35)
@@ -53,11 +53,11 @@ def _lobed(radius: float, lobes: int, x: FloatImage, y: FloatImage, rng: np.rand
 
 
 def _band(area_um2: float, x: FloatImage, y: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """One ribbon of even width, bent into a C or an S."""
-    half = float(np.sqrt(area_um2)) * float(rng.uniform(0.165, 0.195))
+    """One ribbon of even width, bent into a horseshoe."""
+    half = float(np.sqrt(area_um2)) * float(rng.uniform(0.198, 0.232))
     length = area_um2 / (2 * half)
-    bend = float(rng.uniform(3.4, 4.6)) * (1 if rng.random() < 0.8 else 0.55)
-    twist = rng.normal(0, 0.25, 8)
+    bend = float(rng.uniform(3.7, 4.9))
+    twist = rng.normal(0, 0.20, 8)
     heading = np.linspace(-bend / 2, bend / 2, 8) + twist
     step = length / 8
     px = np.concatenate([[0.0], np.cumsum(np.cos(heading) * step)])
