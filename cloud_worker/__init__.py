@@ -1,0 +1,7 @@
+"""The worker: takes frames from the broker, has the model look at them in batches, and publishes the diagnoses.
+
+It imports `broker_config` and the serving part of `model_zoo` (package, catalogue, predictor, image), and never torch
+itself: whether torch is loaded is the chosen engine's affair. Importing this package costs nothing; the parts are
+
+`intake` -> `decoding` -> `batching` -> `inference` -> `publishing`, wired together by `worker.Worker`.
+"""

@@ -1,0 +1,60 @@
+"""The worker as a process: settings, logs, signals, exit code."""
+
+import logging
+import sys
+from pathlib import Path
+
+from broker_config.errors import ContractError, SettingsError
+from broker_config.logs import configure
+from broker_config.process import Shutdown
+from broker_config.settings import load_settings
+from cloud_worker.errors import ModelUnusable
+from cloud_worker.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EXIT_FINE = 0
+EXIT_FAULT = 1
+EXIT_SETTINGS = 2
+
+
+def check(path: Path) -> int:
+    """Say whether a settings file and the model it names can be used; returns the exit code."""
+    from cloud_worker.model import make_predictor, open_package  # noqa: PLC0415 - imports OpenCV
+
+    try:
+        settings = load_settings(path, Settings)
+        package = open_package(settings)
+        make_predictor(settings, package)
+    except (SettingsError, ModelUnusable) as error:
+        print(error, file=sys.stderr)
+        return EXIT_SETTINGS
+    print(f"{path}: fine; serves {package.name} {package.version}")
+    return EXIT_FINE
+
+
+def serve(path: Path) -> int:
+    """Run the worker that a settings file describes, until SIGTERM or SIGINT; returns the exit code."""
+    try:
+        settings = load_settings(path, Settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_SETTINGS
+    from cloud_worker.worker import Worker  # noqa: PLC0415 - imports OpenCV, and bad settings should not wait for it
+
+    configure(settings.log.level, settings.log.form)
+    shutdown = Shutdown()
+    shutdown.install()
+    worker = Worker(settings)
+    code = EXIT_FAULT
+    try:
+        worker.start()
+        code = worker.run(shutdown.requested)
+    except (SettingsError, ModelUnusable) as error:
+        logger.critical("%s", error)
+        code = EXIT_SETTINGS
+    except ContractError as error:
+        logger.critical("%s", error)
+    finally:
+        worker.stop()
+    return code

@@ -1,0 +1,203 @@
+"""Publishes what became of each frame, and acknowledges the frame only then.
+
+In this order: the diagnosis (or the dead letter) until the broker acknowledges it, through outages; then the receipt
+to the edge, once (a lost one costs one resend); then the acknowledgement of the frame itself, which does nothing if
+the connection that delivered it is gone. Frames are acknowledged in the order in which they are done and not in that
+in which they came (MQTT 5, section 4.6 asks for the latter): otherwise a stat frame would wait for every routine
+frame before it.
+"""
+
+import heapq
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from broker_config.delivery import Publication
+from broker_config.errors import NotConnected, PayloadTooLarge, PublishRefused, PublishTimeout
+from broker_config.link import PublishResult
+from broker_config.session import backoff_s
+from cloud_worker.job import Job
+from cloud_worker.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+_REFUSED_FIRST_S = 2.0
+_REFUSED_MAX_S = 60.0
+_BUSY_S = 0.25
+_WARN_EVERY_S = 60.0
+
+
+class Outbox(Protocol):
+    """What the publisher needs of `broker_config.session.Session`."""
+
+    def publish_soon(self, publication: Publication) -> "Future[PublishResult]":
+        """Publish without waiting; errors come in the future."""
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait for a connection; returns whether there is one."""
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What became of one job.
+
+    Attributes:
+        job: The job.
+        publication: The diagnosis or the dead letter.
+        receipt: The receipt for the edge; none where the frame's id is not known.
+        rejected: The code of a dead letter, empty for a diagnosis.
+        tries: How often the broker has refused it.
+    """
+
+    job: Job
+    publication: Publication
+    receipt: Publication | None
+    rejected: str = ""
+    tries: int = 0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    outcome: Outcome
+    future: "Future[PublishResult]"
+
+
+class Publisher:
+    """One thread that publishes outcomes, many in flight at once.
+
+    Args:
+        outbox: The session.
+        settled: Told of each outcome when everything about it is done.
+        metrics: Where to count.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        settled: Callable[[Outcome], None],
+        metrics: Metrics,
+    ) -> None:
+        self._outbox = outbox
+        self._settled = settled
+        self._metrics = metrics
+        self._events: queue.SimpleQueue[Callable[[], Outcome] | _Answer | None] = queue.SimpleQueue()
+        self._deferred: list[tuple[float, int, Outcome]] = []
+        self._order = itertools.count()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._warn_unheard_at = 0.0
+        self.alarm = ""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, compose: Callable[[], Outcome]) -> None:
+        """Hand over a finished job without waiting.
+
+        Args:
+            compose: Makes its outcome; called on the publisher's thread, so that whoever submits is not held up.
+        """
+        self._events.put(compose)
+
+    def stop(self, timeout_s: float) -> None:
+        """Publish nothing more. What is not acknowledged by now is left to the edge's resend."""
+        self._stop.set()
+        self._events.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                event = self._events.get(timeout=self._pause())
+            except queue.Empty:
+                event = None
+            try:
+                if isinstance(event, _Answer):
+                    self._heard(event)
+                elif event is not None:
+                    self._send(event())
+                self._send_deferred()
+            except Exception:
+                # The frame stays unacknowledged, and the edge sends it again.
+                logger.exception("an outcome could not be published")
+
+    def _pause(self) -> float | None:
+        return max(0.0, self._deferred[0][0] - time.monotonic()) if self._deferred else None
+
+    def _send_deferred(self) -> None:
+        while self._deferred and self._deferred[0][0] <= time.monotonic() and not self._stop.is_set():
+            self._send(heapq.heappop(self._deferred)[2])
+
+    def _defer(self, outcome: Outcome, pause_s: float) -> None:
+        heapq.heappush(self._deferred, (time.monotonic() + pause_s, next(self._order), outcome))
+
+    def _send(self, outcome: Outcome) -> None:
+        while not self._outbox.wait_connected(0.25):
+            if self._stop.is_set():
+                return
+        future = self._outbox.publish_soon(outcome.publication)
+        future.add_done_callback(lambda done: self._events.put(_Answer(outcome, done)))
+
+    def _heard(self, answer: _Answer) -> None:
+        outcome = answer.outcome
+        try:
+            result = answer.future.result()
+        except NotConnected:
+            self._send(outcome)
+        except PublishTimeout:
+            self._defer(outcome, _BUSY_S)
+        except (PublishRefused, PayloadTooLarge) as error:
+            # A refusal is a mistake in the broker's settings: the frame is held, and tried again when a person has
+            # mended it.
+            outcome.tries += 1
+            self.alarm = str(error)
+            self._metrics.refused.inc()
+            logger.error("%s", error, extra={"frame_id": outcome.job.frame_id})  # noqa: TRY400 - a sentence suffices
+            self._defer(
+                outcome,
+                _REFUSED_FIRST_S + backoff_s(outcome.tries, first_s=_REFUSED_FIRST_S, max_s=_REFUSED_MAX_S),
+            )
+        else:
+            self.alarm = ""
+            self._finish(outcome, result)
+
+    def _finish(self, outcome: Outcome, result: PublishResult) -> None:
+        message = outcome.job.message
+        if outcome.rejected:
+            self._metrics.rejected.labels(outcome.rejected).inc()
+        else:
+            self._metrics.diagnosed.inc()
+        if result.no_subscribers and not outcome.rejected:
+            # No receipt: a diagnosis that nobody hears must not settle the frame. The edge sends it again, with
+            # growing pauses, until somebody listens.
+            self._metrics.unheard.inc()
+            self._warn_unheard(outcome.publication.topic)
+        elif outcome.receipt is not None:
+            self._outbox.publish_soon(outcome.receipt).add_done_callback(_log_receipt)
+        if not message.acknowledge():
+            self._metrics.stale.inc()
+        self._metrics.stage("total", time.monotonic() - message.received_at)
+        self._settled(outcome)
+
+    def _warn_unheard(self, topic: str) -> None:
+        now = time.monotonic()
+        if now >= self._warn_unheard_at:
+            self._warn_unheard_at = now + _WARN_EVERY_S
+            logger.warning(
+                "nobody subscribes to %s: start the clinician's dashboard; the edge keeps the frames until then",
+                topic,
+            )
+
+
+def _log_receipt(future: "Future[PublishResult]") -> None:
+    error = future.exception() if not future.cancelled() else None
+    if error is not None:
+        logger.info("a receipt did not reach the broker (the edge will send the frame again): %s", error)
