@@ -91,7 +91,14 @@ _ROWS = (
         expiry_s=30,
         why="never retained: an order must not be obeyed twice, nor hours later",
     ),
-    Delivery("response", messages.CommandResponse, ("edge",), ("operator", "dashboard"), expiry_s=60),
+    Delivery(
+        "response",
+        messages.CommandResponse,
+        ("edge",),
+        ("operator", "dashboard"),
+        expiry_s=60,
+        why="says what became of the order",
+    ),
     Delivery(
         "worker-state",
         messages.WorkerState,
@@ -100,7 +107,14 @@ _ROWS = (
         retain=True,
         why="an edge learns from it that no worker is there",
     ),
-    Delivery("fleet-model", messages.FleetModel, ("operator",), ("worker", "dashboard", "edge"), retain=True),
+    Delivery(
+        "fleet-model",
+        messages.FleetModel,
+        ("operator",),
+        ("worker", "dashboard", "edge"),
+        retain=True,
+        why="retained, so that a worker that starts later serves the same model",
+    ),
 )
 
 DELIVERY: Mapping[TopicKind, Delivery] = MappingProxyType({row.kind: row for row in _ROWS})

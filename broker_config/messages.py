@@ -155,9 +155,14 @@ class Timings(BaseModel):
     inference_ms: Milliseconds = Field(0.0, description="the batch's time divided by its size")
 
 
+GridRow = Annotated[tuple[Fraction, ...], Field(min_length=GRID_SIDE, max_length=GRID_SIDE)]
 ActivationGrid = Annotated[
-    tuple[tuple[Fraction, ...], ...],
-    Field(description="class activation map of the predicted class, row by row from the top left"),
+    tuple[GridRow, ...],
+    Field(
+        min_length=GRID_SIDE,
+        max_length=GRID_SIDE,
+        description="class activation map of the predicted class, row by row from the top left",
+    ),
 ]
 
 
@@ -176,7 +181,9 @@ class Diagnosis(Message):
     diagnosed_at: Moment
     worker: Level
     model: ModelIdentity
-    probabilities: dict[DiseaseClass, Fraction] = Field(description="calibrated; the five sum to one")
+    probabilities: dict[DiseaseClass, Fraction] = Field(
+        min_length=len(CLASSES), max_length=len(CLASSES), description="calibrated; the five sum to one"
+    )
     prediction: DiseaseClass
     prediction_set: tuple[DiseaseClass, ...]
     decision: Decision
@@ -195,8 +202,6 @@ class Diagnosis(Message):
             raise ValueError(f"probabilities must name exactly {', '.join(CLASSES)}")
         if abs(sum(self.probabilities.values()) - 1.0) > 1e-3:  # noqa: PLR2004 - rounding of fp16 engines
             raise ValueError("probabilities must sum to one")
-        if len(self.activation) != GRID_SIDE or any(len(row) != GRID_SIDE for row in self.activation):
-            raise ValueError(f"activation must be {GRID_SIDE} x {GRID_SIDE}")
         return self
 
     @property

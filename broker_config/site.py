@@ -1,0 +1,115 @@
+"""The files of one site's Mosquitto: configuration, rules, hashed passwords, and each member's secret.
+
+Made again, the files keep the passwords that exist and add those that are missing, so adding a device disturbs nobody.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker_config.errors import BrokerFailed
+from broker_config.mosquitto import MAX_PACKET_BYTES, ServerTls, render_configuration, render_passwords
+from broker_config.process import write_durably
+from broker_config.roles import Member, render_acl
+
+_SECRET_BYTES = 24
+
+
+@dataclass(frozen=True)
+class SiteFiles:
+    """Where the files of a site lie.
+
+    Attributes:
+        configuration: For ``mosquitto -c``.
+        acl: The access rules.
+        passwords: The hashed passwords.
+        secrets: Each member's password in clear, by user name; hand each to its machine and delete it here.
+    """
+
+    configuration: Path
+    acl: Path
+    passwords: Path
+    secrets: dict[str, Path]
+
+
+def write_site(
+    directory: Path,
+    members: Sequence[Member],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 1883,
+    tls: ServerTls | None = None,
+    root: str = "hemolink",
+    max_packet_bytes: int = MAX_PACKET_BYTES,
+    allow_plain: bool = False,
+    installed_at: Path | None = None,
+    user: str | None = None,
+) -> SiteFiles:
+    """Write the files of one site's broker into ``directory``.
+
+    Args:
+        directory: Where to write; made if missing.
+        members: Every user of the broker.
+        host: Address the broker listens on.
+        port: Port it listens on; 8883 by custom with TLS.
+        tls: The broker's certificates; without, it must listen on the loopback unless ``allow_plain``.
+        root: First level of every topic.
+        max_packet_bytes: Largest packet it takes.
+        allow_plain: Permit images and passwords to travel unencrypted over a network.
+        installed_at: Where the files will lie on the broker's machine, if not in ``directory``.
+        user: Account that Mosquitto runs as, if not its own default.
+
+    Raises:
+        BrokerFailed: If it would be open to eavesdroppers, has no members, or cannot be written.
+        TopicError: If two members have one user name.
+    """
+    if not members:
+        raise BrokerFailed(
+            "a broker without members serves nobody: name at least one edge, worker or dashboard"
+        )
+    if tls is None and not allow_plain and host not in ("127.0.0.1", "::1", "localhost"):
+        raise BrokerFailed(
+            f"a broker on {host} without TLS would send images and passwords in clear: give it certificates, let it "
+            "listen on 127.0.0.1, or allow it in so many words (--plain)"
+        )
+    directory = Path(directory).absolute()
+    lies_in = installed_at or directory
+    acl = render_acl(members, root=root)
+    try:
+        (directory / "data").mkdir(parents=True, exist_ok=True)
+        keep = directory / "secrets"
+        keep.mkdir(mode=0o700, exist_ok=True)
+        secret_files = {member.username: keep / f"{member.username}.password" for member in members}
+        passwords = {name: _secret(path) for name, path in secret_files.items()}
+        files = SiteFiles(
+            directory / "mosquitto.conf", directory / "acl", directory / "passwords", secret_files
+        )
+        write_durably(files.acl, acl.encode())
+        write_durably(files.passwords, render_passwords(passwords).encode())
+        files.passwords.chmod(0o640)
+        configuration = render_configuration(
+            directory=lies_in / "data",
+            host=host,
+            port=port,
+            password_file=lies_in / "passwords",
+            acl_file=lies_in / "acl",
+            tls=tls,
+            max_packet_bytes=max_packet_bytes,
+            user=user,
+        )
+        write_durably(files.configuration, configuration.encode())
+    except OSError as error:
+        raise BrokerFailed(
+            f"{directory}: cannot be written ({error.strerror or error}): choose a directory of this user's"
+        ) from None
+    return files
+
+
+def _secret(path: Path) -> str:
+    if path.exists():
+        return path.read_text(encoding="ascii").strip()
+    secret = secrets.token_urlsafe(_SECRET_BYTES)
+    path.touch(mode=0o600)
+    path.write_text(secret + "\n", encoding="ascii")
+    return secret
