@@ -1,0 +1,25 @@
+# The clinicians' page and the record.
+# Build from the root of the repository: docker build -f deploy/dashboard.Dockerfile -t hemolink-dashboard .
+
+FROM python:3.12-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/hemolink && /opt/hemolink/bin/pip install --upgrade pip
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY hemolink hemolink
+COPY broker_config broker_config
+COPY clinician_dashboard clinician_dashboard
+RUN /opt/hemolink/bin/pip install ".[dashboard]"
+
+FROM python:3.12-slim-bookworm
+RUN useradd --system --uid 10001 --home-dir /var/lib/hemolink --create-home hemolink
+COPY --from=build /opt/hemolink /opt/hemolink
+COPY deploy/settings/dashboard.yaml /etc/hemolink/dashboard.yaml
+ENV PATH=/opt/hemolink/bin:$PATH PYTHONUNBUFFERED=1
+USER hemolink
+WORKDIR /var/lib/hemolink
+VOLUME /var/lib/hemolink
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
+CMD ["python", "-m", "clinician_dashboard", "--settings", "/etc/hemolink/dashboard.yaml"]
