@@ -5,17 +5,15 @@ what to send again. So paho never queues, never resends on its own and never out
 thread in `Link.run` touches paho; other threads hand over publications and acknowledgements and wake it.
 """
 
-import contextlib
 import logging
 import selectors
 import socket
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -25,96 +23,27 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker_config import reasons
-from broker_config.codec import CBOR, MAX_FRAME_BYTES
+from broker_config.codec import MAX_FRAME_BYTES
+from broker_config.credentials import password, tls_context
 from broker_config.delivery import Publication
-from broker_config.errors import NotConnected, PayloadTooLarge, PublishRefused, PublishTimeout
+from broker_config.errors import NotConnected, PayloadTooLarge, PublishRefused
+from broker_config.mailbox import Mailbox, Outgoing
+from broker_config.packets import packet_bytes, publish_properties
 from broker_config.settings import BrokerSettings
+from broker_config.traffic import IncomingMessage, PublishResult, Subscription
+
+__all__ = ["IncomingMessage", "Link", "LinkOptions", "PublishResult", "Subscription"]
 
 logger = logging.getLogger(__name__)
 
 RECEIVE_MAXIMUM_3_1_1 = 20
 """How many publishes to have in flight where the broker cannot say (MQTT 3.1.1); Mosquitto's own default."""
 
-MAX_WAITING = 1000
 _MAX_RECEIVED_BYTES = MAX_FRAME_BYTES + 65_536
 _MAX_PACKET_BYTES = 268_435_460  # fixed header and the largest remaining length (MQTT 5, section 1.5.5)
 _TURN_S = 0.5
 _FLUSH_S = 1.0
 _STALL_S = 60.0
-
-
-@dataclass(frozen=True)
-class Subscription:
-    """What to subscribe to.
-
-    Attributes:
-        topic_filter: Topic filter; one that begins with ``$share/`` needs MQTT 5.
-        qos: Highest quality of service to be delivered at.
-        no_local: Do not deliver what this session publishes itself (MQTT 5).
-        retain_as_published: Deliver the retain flag as it was published (MQTT 5).
-    """
-
-    topic_filter: str
-    qos: int = 1
-    no_local: bool = False
-    retain_as_published: bool = False
-
-
-@dataclass(frozen=True)
-class PublishResult:
-    """The broker's acknowledgement of a publish.
-
-    Attributes:
-        reason_code: MQTT 5 reason code; 0 under 3.1.1, which has none.
-    """
-
-    reason_code: int = 0
-
-    @property
-    def no_subscribers(self) -> bool:
-        """Whether the broker said that nobody subscribes to the topic (0x10; MQTT 5 only)."""
-        return self.reason_code == reasons.NO_MATCHING_SUBSCRIBERS
-
-
-@dataclass(frozen=True)
-class IncomingMessage:
-    """One message from the broker.
-
-    Attributes:
-        topic: Topic name.
-        payload: The bytes as they came.
-        retain: Whether it was retained by the broker before this session subscribed.
-        duplicate: Whether the broker has sent it before.
-        received_at: `time.monotonic` when it came.
-    """
-
-    topic: str
-    payload: bytes = field(repr=False)
-    qos: int = 1
-    retain: bool = False
-    duplicate: bool = False
-    correlation_data: bytes | None = None
-    response_topic: str | None = None
-    content_type: str | None = None
-    user_properties: tuple[tuple[str, str], ...] = ()
-    received_at: float = field(default_factory=time.monotonic)
-    _acknowledge: Callable[[], bool] | None = field(default=None, repr=False, compare=False)
-
-    def acknowledge(self) -> bool:
-        """Tell the broker that the work is done. Any thread may call it; a second call does nothing.
-
-        Returns:
-            False when the connection that delivered the message is gone: the broker then counts it as undelivered
-            and, if it kept the session, delivers it again. True also for a message that needs no acknowledgement.
-        """
-        return self._acknowledge() if self._acknowledge is not None else True
-
-
-@dataclass
-class _Outgoing:
-    publication: Publication
-    properties: Properties | None
-    future: "Future[PublishResult]"
 
 
 @dataclass(frozen=True)
@@ -158,15 +87,10 @@ class Link:
         self._on_ready = on_ready
         self._on_message = on_message
         self._v5 = options.broker.protocol == "5"
-        self._lock = threading.Lock()
-        self._open = False
-        self._outbox: deque[_Outgoing] = deque()
-        self._acks: deque[int] = deque()
+        self._mailbox: Mailbox | None = None
         self._stop = threading.Event()
-        self._thread_id: int | None = None
-        self._waker: tuple[socket.socket, socket.socket] | None = None
         # From here on only the network thread looks.
-        self._inflight: dict[int, _Outgoing] = {}
+        self._inflight: dict[int, Outgoing] = {}
         self._progress_at = 0.0
         self._accepted = False
         self._suback_mid: int | None = None
@@ -193,65 +117,46 @@ class Link:
                 )
             )
             return future
-        with self._lock:
-            is_open, waiting = self._open, len(self._outbox)
-            if is_open and waiting < MAX_WAITING:
-                self._outbox.append(_Outgoing(publication, properties, future))
-        if not is_open:
-            future.set_exception(NotConnected("the connection to the broker has just ended: publish again"))
-        elif waiting >= MAX_WAITING:
-            future.set_exception(
-                PublishTimeout(f"{waiting} publishes wait for the broker already: publish again later")
-            )
+        outgoing = Outgoing(publication, properties, future)
+        mailbox = self._mailbox
+        if mailbox is None:
+            outgoing.fail(NotConnected("the session is not connected: publish again"))
         else:
-            self._wake()
+            mailbox.put(outgoing)
         return future
 
     def acknowledge(self, mid: int) -> bool:
         """Queue the acknowledgement of a message of this link; false when the link has ended."""
-        with self._lock:
-            if not self._open:
-                return False
-            self._acks.append(mid)
-        self._wake()
-        return True
+        mailbox = self._mailbox
+        return mailbox is not None and mailbox.put_ack(mid)
 
     def stop(self) -> None:
         """Send what acknowledgements wait, DISCONNECT, and end."""
         self._stop.set()
-        self._wake()
+        mailbox = self._mailbox
+        if mailbox is not None:
+            mailbox.ring()
 
     @property
     def on_network_thread(self) -> bool:
         """Whether the caller runs on this link's network thread."""
-        return threading.get_ident() == self._thread_id
-
-    def _wake(self) -> None:
-        if self.on_network_thread:
-            return
-        with self._lock:
-            if self._waker is not None:
-                with contextlib.suppress(OSError):  # full: the thread is about to wake in any case
-                    self._waker[1].send(b"\0")
+        mailbox = self._mailbox
+        return mailbox is not None and mailbox.owned_here
 
     # The network thread
 
     def run(self) -> None:
         """Connect, serve until the connection ends, and fail what was in flight. Never raises."""
-        self._thread_id = threading.get_ident()
-        reader, writer = socket.socketpair()
-        reader.setblocking(False)
-        writer.setblocking(False)
-        self._waker = (reader, writer)
+        self._mailbox = mailbox = Mailbox()
         try:
             client = self._client()
             if client is not None:
-                self._serve(client)
+                self._serve(client, mailbox)
         except Exception:
             logger.exception("the connection to %s ended by a fault", reasons.address(self._options.broker))
             self.end = self.end or "the connection ended by a fault; see the log: trying again"
         finally:
-            self._close()
+            self._fail(mailbox.close())
 
     def _client(self) -> Client | None:
         options, broker = self._options, self._options.broker
@@ -317,36 +222,33 @@ class Link:
             properties.ReceiveMaximum = self._options.receive_maximum
         return properties
 
-    def _serve(self, client: Client) -> None:
-        assert self._waker is not None  # noqa: S101 - set by run
-        reader = self._waker[0]
+    def _serve(self, client: Client, mailbox: Mailbox) -> None:
         answer_by = time.monotonic() + self._options.broker.connect_timeout_s
         connection = client.socket()
         with selectors.DefaultSelector() as selector:
-            selector.register(reader, selectors.EVENT_READ)
+            mailbox.register(selector)
             selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
             while not self._stop.is_set():
                 writing = selectors.EVENT_WRITE if client.want_write() else 0
                 selector.modify(connection, selectors.EVENT_READ | writing)
                 buffered = connection.pending() > 0 if isinstance(connection, ssl.SSLSocket) else False
                 ready = {key.fileobj for key, _ in selector.select(0 if buffered else _TURN_S)}
-                if reader in ready:
-                    _drain(reader)
+                mailbox.silence()
                 rc = client.loop_read() if buffered or connection in ready else MQTTErrorCode.MQTT_ERR_SUCCESS
                 if rc == MQTTErrorCode.MQTT_ERR_SUCCESS and client.socket() is not None:
-                    self._pump(client)
+                    self._pump(client, mailbox)
                     rc = client.loop_write()
                 if rc == MQTTErrorCode.MQTT_ERR_SUCCESS and client.socket() is not None:
                     rc = client.loop_misc()
                 if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or client.socket() is None:
                     break
-                if self._overdue(answer_by, writing=bool(writing)):
+                if self._overdue(answer_by, idle=not mailbox.is_open, writing=bool(writing)):
                     break
-        self._hang_up(client)
+        self._hang_up(client, mailbox)
 
-    def _overdue(self, answer_by: float, *, writing: bool) -> bool:
+    def _overdue(self, answer_by: float, *, idle: bool, writing: bool) -> bool:
         now = time.monotonic()
-        if not self._open and now > answer_by:
+        if idle and now > answer_by:
             self.end = self.end or reasons.silence(self._options.broker)
             return True
         if writing or not self._inflight:
@@ -356,28 +258,22 @@ class Link:
             return True
         return False
 
-    def _pump(self, client: Client) -> None:
+    def _pump(self, client: Client, mailbox: Mailbox) -> None:
         """Give paho what waits: every acknowledgement, and publishes while the window has room.
 
         The next publish is given only when the one before is written, so that a ping never waits behind a whole
         window of images on a slow line.
         """
-        while True:
-            with self._lock:
-                if not self._acks:
-                    break
-                mid = self._acks.popleft()
+        for mid in mailbox.take_acks():
             client.ack(mid, 1)
-        while self._open and len(self._inflight) < self.receive_maximum and not client.want_write():
-            with self._lock:
-                if not self._outbox:
-                    return
-                outgoing = self._outbox.popleft()
-            if outgoing.future.set_running_or_notify_cancel():
-                self._send(client, outgoing)
-                client.loop_write()
+        while mailbox.is_open and len(self._inflight) < self.receive_maximum and not client.want_write():
+            outgoing = mailbox.take()
+            if outgoing is None:
+                return
+            self._send(client, outgoing)
+            client.loop_write()
 
-    def _send(self, client: Client, outgoing: _Outgoing) -> None:
+    def _send(self, client: Client, outgoing: Outgoing) -> None:
         publication = outgoing.publication
         try:
             info = client.publish(
@@ -404,15 +300,13 @@ class Link:
         else:
             self._inflight[info.mid] = outgoing
 
-    def _hang_up(self, client: Client) -> None:
+    def _hang_up(self, client: Client, mailbox: Mailbox) -> None:
         """End the connection: politely after a stop, at once otherwise."""
         if self._stop.is_set() and client.socket() is not None:
             self.end = ""
             deadline = time.monotonic() + _FLUSH_S
-            with self._lock:
-                acks, self._acks = list(self._acks), deque()
-                self._open = False
-            for mid in acks:
+            mailbox.shut()
+            for mid in mailbox.take_acks():
                 client.ack(mid, 1)
             client.disconnect()
             while client.socket() is not None and client.want_write() and time.monotonic() < deadline:
@@ -425,25 +319,16 @@ class Link:
             # Not DISCONNECT: the broker shall publish the will.
             connection.close()
 
-    def _close(self) -> None:
-        with self._lock:
-            self._open = False
-            left = [*self._inflight.values(), *self._outbox]
-            self._inflight.clear()
-            self._outbox.clear()
-            self._acks.clear()
-            waker, self._waker = self._waker, None
-        for end in waker or ():
-            end.close()
+    def _fail(self, unsent: list[Outgoing]) -> None:
+        left = [*self._inflight.values(), *unsent]
+        self._inflight.clear()
         for outgoing in left:
-            future = outgoing.future
-            if future.running() or future.set_running_or_notify_cancel():
-                future.set_exception(
-                    NotConnected(
-                        f"no acknowledgement for {outgoing.publication.topic}: the connection ended "
-                        f"({self.end or 'the session was stopped'}); it may or may not have arrived: publish again"
-                    )
+            outgoing.fail(
+                NotConnected(
+                    f"no acknowledgement for {outgoing.publication.topic}: the connection ended "
+                    f"({self.end or 'the session was stopped'}); it may or may not have arrived: publish again"
                 )
+            )
 
     # Callbacks of paho, all on the network thread
 
@@ -495,8 +380,8 @@ class Link:
         self._become_ready()
 
     def _become_ready(self) -> None:
-        with self._lock:
-            self._open = True
+        assert self._mailbox is not None  # noqa: S101 - the callbacks run within run()
+        self._mailbox.open()
         self._progress_at = time.monotonic()
         self._on_ready()
 
@@ -587,78 +472,3 @@ def _once(acknowledge: Callable[[], bool]) -> Callable[[], bool]:
             return results[0]
 
     return first_time_only
-
-
-def _drain(reader: socket.socket) -> None:
-    try:
-        while len(reader.recv(4096)) == 4096:  # noqa: PLR2004 - the same figure twice
-            pass
-    except BlockingIOError:
-        pass
-
-
-def password(broker: BrokerSettings) -> str | None:
-    """Return the password, read anew so that it can be changed while the daemon runs.
-
-    Raises:
-        OSError: If the password file cannot be read.
-    """
-    if broker.password_file is not None:
-        return broker.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-    return broker.password.get_secret_value() if broker.password is not None else None
-
-
-def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
-    """Return the TLS context of a broker that has TLS settings.
-
-    Raises:
-        OSError: If a file is missing or is not PEM.
-    """
-    tls = broker.tls
-    assert tls is not None  # noqa: S101 - the caller has looked
-    for path in (tls.ca_file, tls.cert_file, tls.key_file):
-        if path is not None:
-            path.open("rb").close()  # so that the error names the file, which ssl's own does not
-    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if tls.cert_file is not None:
-        context.load_cert_chain(str(tls.cert_file), str(tls.key_file) if tls.key_file else None)
-    return context
-
-
-def publish_properties(publication: Publication, packet: int) -> Properties:
-    """Return the MQTT 5 properties of a publication.
-
-    Args:
-        publication: The publication.
-        packet: ``PacketTypes.PUBLISH`` or ``PacketTypes.WILLMESSAGE``.
-    """
-    properties = Properties(packet)
-    properties.ContentType = publication.content_type
-    if publication.content_type != CBOR:
-        properties.PayloadFormatIndicator = 1  # UTF-8 text
-    if publication.expiry_s is not None:
-        properties.MessageExpiryInterval = publication.expiry_s
-    if publication.correlation_data is not None:
-        properties.CorrelationData = publication.correlation_data
-    if publication.response_topic is not None:
-        properties.ResponseTopic = publication.response_topic
-    if publication.user_properties:
-        properties.UserProperty = list(publication.user_properties)
-    return properties
-
-
-def packet_bytes(publication: Publication, properties: Properties | None) -> int:
-    """Return the size in bytes of the PUBLISH packet (MQTT 5, section 3.3).
-
-    Args:
-        publication: The publication.
-        properties: Its properties under MQTT 5, none under 3.1.1.
-    """
-    remaining = 2 + len(publication.topic.encode()) + len(publication.payload)
-    remaining += 2 if publication.qos else 0
-    remaining += len(properties.pack()) if properties is not None else 0
-    length_bytes = 1
-    while remaining >= 128**length_bytes:
-        length_bytes += 1
-    return 1 + length_bytes + remaining

@@ -22,8 +22,9 @@ from broker_config.errors import (
     PublishTimeout,
     SessionError,
 )
-from broker_config.link import IncomingMessage, Link, LinkOptions, PublishResult, Subscription
+from broker_config.link import Link, LinkOptions
 from broker_config.settings import BrokerSettings
+from broker_config.traffic import IncomingMessage, PublishResult, Subscription
 
 __all__ = ["BrokerSettings", "IncomingMessage", "PublishResult", "Session", "Subscription", "backoff_s"]
 
