@@ -33,7 +33,7 @@ def _filling(path: Path, *, limit: int) -> list[Finding]:
         connection = open_read_only(path)
         try:
             waiting, size = connection.execute(
-                "select count(*), coalesce(sum(length(payload)), 0) from frames where state != 'parked'"
+                "select count(*), coalesce(sum(bytes), 0) from frames where state != 'parked'"
             ).fetchone()
             (parked,) = connection.execute("select count(*) from frames where state = 'parked'").fetchone()
         finally:
