@@ -22,6 +22,7 @@ _NORMAL_EXPOSURE_MS = 10.0
 _KEPT_TILES = 64
 _SOFT_LIMIT_PX = 1.7  # blur up to here is part of the tissue's picture; more comes after the stain
 _OUT_OF_FOCUS_UM = 3.0
+_STRAND_UM = 3.6
 
 
 class Microscope:
@@ -193,7 +194,7 @@ class Microscope:
             if not _visible(cell, origin, (wide, high)):
                 continue
             patch = draw_white_cell(cell, self.patient, origin_um=origin, pixel_um=self._pixel_um)
-            box = self._box(patch)
+            box = self._box(patch, frayed=cell.kind.shape == "smudge")
             if box is None:
                 continue
             canvas.put(patch, fixed=cell.kind.name == "eosinophil")
@@ -203,8 +204,13 @@ class Microscope:
         cells += self._round_cells("platelet", platelets, origin)
         return canvas, tuple(cells)
 
-    def _box(self, patch: Patch) -> tuple[int, int, int, int] | None:
+    def _box(self, patch: Patch, *, frayed: bool) -> tuple[int, int, int, int] | None:
         seen = (patch.cover > 0.5).astype(np.uint8)
+        if frayed:  # box the body of a smudge cell, not the tips of its strands
+            width = round(_STRAND_UM / self._pixel_um) | 1
+            brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+            body = cv2.morphologyEx(seen, cv2.MORPH_OPEN, brush)
+            seen = np.asarray(body if body.any() else seen, dtype=np.uint8)
         x, y, width, height = cv2.boundingRect(seen)
         return self._cut(x + patch.left, y + patch.top, width, height)
 

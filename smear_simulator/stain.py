@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from smear_simulator.canvas import Canvas, Layer
+from smear_simulator.canvas import Canvas
 from smear_simulator.noise import FloatImage
 from smear_simulator.patient import Patient, Stain
 
 _CHUNKS = 40
+_BORDER = (0.01, 0.12, 0.15)  # density from the outside of a cell's soft border to its inside
 _LEAST = 400  # pixels below which there is nothing to balance
 _TINTS = 256
 # Optical density of unit stain in B, G, R, at tints from basophilic blue over purple and lilac to eosin orange.
@@ -47,30 +48,35 @@ def _shift(stain: Stain) -> npt.NDArray[np.float64]:
     return np.clip(1 - 0.02 * light + np.array([0.012 * b, 0.010 * a, -0.010 * a - 0.004 * b]), 0.4, 1.8)
 
 
-def balance(
-    layer: Layer, nuclear: npt.NDArray[np.uint8], stain: Stain, dither: FloatImage
-) -> npt.NDArray[np.intp]:
+def balance(canvas: Canvas, stain: Stain, dither: FloatImage) -> npt.NDArray[np.intp]:
     """Give the white cells' pixels the field's palette, in place.
 
     Args:
-        layer: White cells; density already contains the cover.
-        nuclear: 255 inside nuclei; only the share of it among the layer's pixels is used.
+        canvas: The field; its white layer's density already contains the cover.
         stain: The patient's stain.
-        dither: Noise of the layer's shape that breaks ties.
+        dither: Noise of the canvas's shape that breaks ties.
 
     Returns:
         Flat indices of the layer's pixels.
     """
+    layer = canvas.white
     index = np.flatnonzero(layer.cover.ravel() > 0.03)
     n = len(index)
-    if n < _LEAST:
+    # The field's budgets are areas by mask. Soft borders beyond the mask are longer in ragged cells, so they
+    # get a faint ramp of their own and leave the palette alone.
+    body = int(np.count_nonzero(canvas.white_mask.ravel()[index]))
+    if body < _LEAST:
         return index
     density = layer.density.ravel()[index] + np.float32(0.004) * dither.ravel()[index]
     tint = layer.tint.ravel()[index] + np.float32(0.004) * dither.ravel()[index]
     order = np.argsort((np.clip(density, 0, 4) * 16000).astype(np.uint16), kind="stable")
-    share = float(np.count_nonzero(nuclear.ravel()[index])) / n
+    share = float(np.count_nonzero(canvas.nucleus_mask.ravel()[index])) / body
     rank, value = _density_quantiles(share, stain)
-    target = np.interp((np.arange(n) + 0.5) / n, rank, value).astype(np.float32)
+    border = n - body
+    faint = np.interp(np.arange(border), [0, 0.55 * border, border], _BORDER)
+    target = np.concatenate([faint, np.interp((np.arange(body) + 0.5) / body, rank, value)]).astype(
+        np.float32
+    )
     new_density = np.empty(n, np.float32)
     new_density[order] = target
 
@@ -95,22 +101,21 @@ def balance(
 
 def _density_quantiles(share: float, stain: Stain) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Knots of the density's quantile function for a field whose cells are ``share`` nucleus."""
-    edge = 0.05
-    pale = max(1 - share - edge, 0.02)
+    pale = min(max(1 - share, 0.02), 0.98)
     z = _NORMAL[1:-1]
     p = _SHARES[1:-1]
     cytoplasm = np.maximum(stain.cytoplasm_density + stain.cytoplasm_spread * z, 0.14)
     nucleus = np.maximum(stain.nucleus_density + stain.nucleus_spread * z, 0.5)
-    rank = np.concatenate([[0, edge], edge + pale * p, edge + pale + (1 - edge - pale) * p, [1.0]])
+    rank = np.concatenate([[0], pale * p, pale + (1 - pale) * p, [1.0]])
     top = stain.nucleus_density + 2.6 * stain.nucleus_spread
-    value = np.concatenate([[0.01, 0.12], cytoplasm, nucleus, [top]])
+    value = np.concatenate([[_BORDER[-1]], cytoplasm, nucleus, [top]])
     return rank, np.maximum.accumulate(value)
 
 
 def optical_density(canvas: Canvas, patient: Patient, dither: FloatImage) -> FloatImage:
     """Return the field's optical density (H, W, 3), BGR, from its maps."""
     stain = patient.stain
-    index = balance(canvas.white, canvas.nucleus_mask, stain, dither)
+    index = balance(canvas, stain, dither)
     clear = 1 - np.minimum(canvas.white.cover + canvas.fixed.cover, 1)
     red = canvas.red * clear
     # Two layers of cells absorb a little less than the sum: light is scattered, the film is not flat.
