@@ -199,4 +199,4 @@ class DecoderPool:
             return False
         job.ready_at = time.monotonic()
         job.decode_ms = (job.ready_at - began) * 1e3
-        return self._ready.offer(job, urgent=job.urgent)
+        return self._ready.offer(job, urgent=job.urgent, order=job.order)

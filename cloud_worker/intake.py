@@ -31,12 +31,18 @@ class PriorityFifo(Generic[T]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def offer(self, item: T, *, urgent: bool) -> bool:
-        """Put an item in without waiting; returns whether it was taken."""
+    def offer(self, item: T, *, urgent: bool, order: int | None = None) -> bool:
+        """Put an item in without waiting; returns whether it was taken.
+
+        Args:
+            item: The item.
+            urgent: Whether it goes before those that are not.
+            order: Its place among its equals, lowest first; the order of coming, unless given.
+        """
         with self._changed:
             if self._closed or len(self._heap) >= self._capacity:
                 return False
-            heapq.heappush(self._heap, (not urgent, next(self._order), item))
+            heapq.heappush(self._heap, (not urgent, next(self._order) if order is None else order, item))
             self._changed.notify()
             return True
 

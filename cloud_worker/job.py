@@ -1,8 +1,8 @@
 """A frame on its way through the worker, and the ledger of those that are not settled yet."""
 
+import itertools
 import re
 import threading
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,7 @@ class Job:
         decode_ms: Reading the message, checking and decoding the image, preparing the input.
         ready_at: `time.monotonic` when it became ready for a batch.
         inference_ms: Its share of its batch's time.
+        order: Rises with each job, so that decoders that overtake each other do not change the order of frames.
     """
 
     message: IncomingMessage
@@ -43,7 +44,7 @@ class Job:
     decode_ms: float = 0.0
     ready_at: float = 0.0
     inference_ms: float = 0.0
-    started_at: float = field(default_factory=time.monotonic)
+    order: int = field(default_factory=itertools.count().__next__)
 
     @property
     def urgent(self) -> bool:

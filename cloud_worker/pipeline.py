@@ -75,7 +75,7 @@ class Pipeline:
 
     def offer(self, job: Job) -> bool:
         """Take a job in without waiting; returns whether there was room."""
-        return self._intake.offer(job, urgent=job.urgent)
+        return self._intake.offer(job, urgent=job.urgent, order=job.order)
 
     @property
     def queued(self) -> int:

@@ -1,0 +1,212 @@
+"""A model that answers at once, breaks on order, and an edge and clinician in one client. Also run as a process."""
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from broker_config.codec import decode, encode
+from broker_config.delivery import Publication, publication
+from broker_config.link import IncomingMessage
+from broker_config.messages import (
+    Diagnosis,
+    Frame,
+    ModelIdentity,
+    Receipt,
+    Rejection,
+    WorkerState,
+    new_frame_id,
+    now,
+)
+from broker_config.session import Session, Subscription
+from broker_config.settings import BrokerSettings
+from broker_config.topics import Topics
+from model_zoo.predictor import Prediction
+
+IDENTITY = ModelIdentity(
+    name="fake",
+    version="1",
+    weights_sha256="0" * 64,
+    engine="fake-fp32",
+    training_data="none",
+    simulated=True,
+)
+POISON = 13
+"""A frame of this grey value breaks the model."""
+NOT_A_NUMBER = 17
+"""To a frame of this grey value the model answers with probabilities that are not numbers."""
+
+
+class FakeModel:
+    """Knows a frame by its grey value. It waits at ``gate``, and fails on everything when ``broken``."""
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.engine_name = "fake-fp32"
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[list[int]] = []
+        self.broken = False
+        self.delay_s = delay_s
+        self.entered = threading.Event()
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        return np.full((3, 8, 8), image[0, 0, 0], np.float32)
+
+    def infer(self, batch: Sequence[np.ndarray]) -> list[Prediction]:
+        values = [int(one[0, 0, 0]) for one in batch]
+        self.batches.append(values)
+        self.entered.set()
+        self.gate.wait(60)
+        time.sleep(self.delay_s)
+        if self.broken or POISON in values:
+            raise RuntimeError("the model broke")
+        return [self._answer(value) for value in values]
+
+    def _answer(self, value: int) -> Prediction:
+        first = float("nan") if value == NOT_A_NUMBER else 0.6
+        return Prediction(
+            probabilities=(first, 0.1, 0.1, 0.1, 0.1),
+            prediction="healthy",
+            prediction_set=("healthy",),
+            decision="report",
+            reasons=(),
+            ood_score=1.0,
+            ood_threshold=2.0,
+            activation=tuple((0.5,) * 7 for _ in range(7)),
+        )
+
+
+def image_of(value: int, *, encoding: str = "png", width: int = 64, height: int = 48) -> bytes:
+    """An image of one grey value."""
+    done, data = cv2.imencode(f".{encoding}", np.full((height, width, 3), value, np.uint8))
+    assert done
+    return data.tobytes()
+
+
+def make_frame(value: int = 100, **changes: Any) -> Frame:
+    """A valid frame, but for the changes."""
+    image = changes.pop("image", None)
+    image = image_of(value) if image is None else image
+    fields = {
+        "frame_id": new_frame_id(),
+        "case": "C-1",
+        "site": "lab",
+        "device": "scope-1",
+        "captured_at": now(),
+        "encoding": "png",
+        "width": 64,
+        "height": 48,
+        "image": image,
+        "image_sha256": hashlib.sha256(image).hexdigest(),
+    }
+    return Frame(**(fields | changes))
+
+
+class FarEnd:
+    """The edge that publishes frames and everyone who hears what becomes of them."""
+
+    def __init__(self, port: int, *, protocol: str = "5") -> None:
+        self.topics = Topics()
+        self.diagnoses: list[Diagnosis] = []
+        self.receipts: list[Receipt] = []
+        self.rejections: list[Rejection] = []
+        self.states: list[WorkerState] = []
+        self._changed = threading.Condition()
+        kinds = ("diagnosis", "receipt", "rejected")
+        self.session = Session(
+            BrokerSettings(port=port, protocol=protocol, reconnect_max_s=0.3),
+            client_id="far-end",
+            subscriptions=[
+                *(Subscription(self.topics.all_of(kind)) for kind in kinds),
+                Subscription(self.topics.all_worker_states()),
+            ],
+            on_message=self._take,
+            max_inflight=15,
+        )
+
+    def __enter__(self) -> "FarEnd":
+        self.session.connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.stop()
+
+    def _take(self, message: IncomingMessage) -> None:
+        kind = self.topics.parse(message.topic).kind
+        where, model = {
+            "diagnosis": (self.diagnoses, Diagnosis),
+            "receipt": (self.receipts, Receipt),
+            "rejected": (self.rejections, Rejection),
+            "worker-state": (self.states, WorkerState),
+        }[kind]
+        with self._changed:
+            where.append(decode(message.payload, model))
+            self._changed.notify_all()
+
+    def send(self, frame: Frame) -> Frame:
+        """Publish a frame on its own topic, as an edge does."""
+        topic = self.topics.frame(frame.site, frame.device, frame.priority)
+        self.session.publish(publication(topic, frame))
+        return frame
+
+    def send_raw(
+        self, payload: bytes, *, topic: str = "hemolink/v1/lab/scope-1/frame/routine", frame_id: str = ""
+    ) -> None:
+        """Publish any bytes on any topic."""
+        self.session.publish(Publication(topic, payload, correlation_data=frame_id.encode() or None))
+
+    def wait(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+        """Wait for something to be heard."""
+        with self._changed:
+            assert self._changed.wait_for(condition, timeout_s), self.heard()
+
+    def heard(self) -> str:
+        return (
+            f"diagnoses {[one.frame_id[:6] for one in self.diagnoses]}, "
+            f"receipts {[(one.frame_id[:6], one.status, one.reason) for one in self.receipts]}, "
+            f"rejections {[(one.code, one.reason) for one in self.rejections]}"
+        )
+
+    def statuses(self, frame: Frame) -> list[str]:
+        """Every receipt's status for one frame."""
+        return [one.status for one in self.receipts if one.frame_id == frame.frame_id]
+
+
+def unknown_version(frame: Frame) -> bytes:
+    """A frame's payload of a version that this release does not know."""
+    return encode(frame.model_copy(update={"schema_version": 99}))
+
+
+def main() -> None:
+    """Run a worker with the fake model: ``cloud_worker_fakes.py SETTINGS DELAY_S``."""
+    from broker_config.logs import configure  # noqa: PLC0415
+    from broker_config.process import Shutdown  # noqa: PLC0415
+    from broker_config.settings import load_settings  # noqa: PLC0415
+    from cloud_worker.settings import Settings  # noqa: PLC0415
+    from cloud_worker.worker import Worker  # noqa: PLC0415
+
+    configure("INFO", "text")
+    shutdown = Shutdown()
+    shutdown.install()
+    settings = load_settings(Path(sys.argv[1]), Settings)
+    worker = Worker(settings, model=(FakeModel(float(sys.argv[2])), IDENTITY))
+    worker.start()
+    code = worker.run(shutdown.requested)
+    worker.stop()
+    print(json.dumps(worker.status()))
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
