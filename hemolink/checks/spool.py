@@ -4,7 +4,6 @@ import sqlite3
 from pathlib import Path
 
 from edge_agent.settings import Settings
-
 from hemolink.checks.machine import check_disk, check_writable
 from hemolink.checks.sqlite import integrity_fault, open_read_only
 from hemolink.finding import Finding, fault, fine, warning

@@ -27,7 +27,7 @@ def simulate(
 
     Every image is SIMULATED: no patient, no slide. Labels stand in manifest.csv, never in a file name.
     """
-    from smear_simulator import write_dataset  # noqa: PLC0415 - OpenCV is imported only when it is needed
+    from smear_simulator import SimulatorError, write_dataset  # noqa: PLC0415 - OpenCV is imported only when it is needed
 
     started = time.monotonic()
     try:
@@ -48,10 +48,8 @@ def simulate(
                 height=height,
                 progress=progress,
             )
-    except OSError as error:
-        raise click.ClickException(
-            f"cannot write to {directory}: {error.strerror or error}; name a folder that you may write to"
-        ) from error
+    except SimulatorError as error:
+        raise click.ClickException(str(error)) from error
     seconds = time.monotonic() - started
     if as_json:
         click.echo(
