@@ -2,17 +2,22 @@
 
 What it cannot do, and what follows from it:
 
-- It speaks MQTT 3.1.1 only: clients set ``broker.protocol`` to ``3.1.1``.
+- It speaks MQTT 3.1.1 only: a version 5 CONNECT is answered with 0x84, and clients set ``broker.protocol`` to ``3.1.1``.
 - It has no shared subscriptions, so one worker. A ``$share`` filter is refused here; amqtt itself would grant it and
   deliver nothing.
-- It loses what is in flight to a subscriber that drops, and everything when it ends: the edge sends again.
+- It sends a subscriber everything at once, without a window, and forgets a message that is not acknowledged within
+  five seconds. It loses what is in flight to a subscriber that drops, and everything when it ends: the edge sends
+  again.
 - It does not enforce keep-alive, so the will of a client that fell silent (rather than closed) never comes.
 - It listens on the loopback only, because it has neither TLS nor access rules.
+
+The listening socket and the connections are kept here and only their streams are handed to amqtt, because amqtt can
+leave both open when it ends.
 """
 
 import asyncio
+import contextlib
 import logging
-import socket
 import threading
 from typing import Any, Self
 
@@ -22,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 _START_S = 20.0
 _STOP_S = 5.0
+_CONNECT_S = 10.0
+_LISTENER = "default"
 _GUARD = "broker_config.embedded_guard.SharedSubscriptionGuard"
 
 
@@ -36,7 +43,7 @@ class EmbeddedBroker:
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.host = host
         self.port = port
-        self._any_port = port == 0
+        self._writers: set[asyncio.StreamWriter] = set()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -74,21 +81,17 @@ class EmbeddedBroker:
             raise BrokerFailed(
                 "the embedded broker needs amqtt: pip install 'hemolink[embedded]', or use Mosquitto"
             ) from None
-        if self.port == 0:
-            with socket.socket() as probe:
-                probe.bind((self.host, 0))
-                self.port = int(probe.getsockname()[1])
+        # What amqtt calls errors are clients that drop, or that take their time over an acknowledgement.
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL)
         self._started.clear()
         self._failure = None
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
         self._thread.start()
         if not self._started.wait(_START_S) or self._failure is not None:
-            failure, port = self._failure, self.port
+            failure = self._failure
             self.stop()
-            if self._any_port:
-                self.port = 0
             raise BrokerFailed(
-                f"the embedded broker could not listen on {self.host}:{port} "
+                f"the embedded broker could not listen on {self.host}:{self.port} "
                 f"({failure or 'it did not start in time'}): choose a free port, or 0 for any"
             )
 
@@ -122,24 +125,59 @@ class EmbeddedBroker:
         self._stop = asyncio.Event()
         broker = Broker(
             {
-                "listeners": {"default": {"type": "tcp", "bind": f"{self.host}:{self.port}"}},
+                "listeners": {_LISTENER: {"type": "external"}},
                 "plugins": {
                     "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
                     _GUARD: {},
                 },
             }
         )
+        await broker.start()
         try:
-            await broker.start()
-        except Exception as error:
-            self._failure = error.__cause__ or error
-            raise
-        self._started.set()
-        await self._stop.wait()
+            server = await asyncio.start_server(
+                lambda reader, writer: self._welcome(broker, reader, writer), self.host, self.port
+            )
+            self.port = int(server.sockets[0].getsockname()[1])
+            self._started.set()
+            await self._stop.wait()
+            # First the door, then the guests: a client must not come back to a broker that is going.
+            server.close()
+            for writer in list(self._writers):
+                writer.transport.abort()
+        finally:
+            try:
+                await asyncio.wait_for(broker.shutdown(), _STOP_S / 2)
+            except Exception:
+                logger.debug("the embedded broker did not shut down cleanly", exc_info=True)
+
+    async def _welcome(self, broker: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from amqtt.adapters import StreamWriterAdapter  # noqa: PLC0415 - see start
+
+        from broker_config.embedded_guard import ConnectReader, refusal_of_version  # noqa: PLC0415 - see start
+
+        self._writers.add(writer)
         try:
-            await asyncio.wait_for(broker.shutdown(), _STOP_S / 2)
+            first = ConnectReader(reader)
+            level = await asyncio.wait_for(first.protocol_level(), _CONNECT_S)
+            refusal = refusal_of_version(level)
+            if refusal is not None:
+                logger.warning(
+                    "a client speaks MQTT 5, and the embedded broker 3.1.1: set broker.protocol to '3.1.1'"
+                )
+                writer.write(refusal)
+                await writer.drain()
+                return
+            await broker.external_connected(first, StreamWriterAdapter(writer), _LISTENER)
+        except (OSError, EOFError, TimeoutError):
+            logger.debug("a client of the embedded broker dropped", exc_info=True)
         except Exception:
-            logger.debug("the embedded broker did not shut down cleanly", exc_info=True)
+            # Whatever one client sends, the others are served.
+            logger.debug("a client of the embedded broker was dropped", exc_info=True)
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+            with contextlib.suppress(Exception):
+                await writer.wait_closed()
 
 
 def _log_quietly(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

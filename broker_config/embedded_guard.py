@@ -1,15 +1,79 @@
-"""A plug-in of the embedded broker that refuses what amqtt would grant and not do.
+"""What stands between clients and amqtt in the embedded broker, and refuses what amqtt would not do.
 
-amqtt loads it by its dotted name, so it stands in a module that may import amqtt at its top.
+A module of its own, because it imports amqtt at its top and amqtt loads the plug-in by its dotted name.
 """
 
+import asyncio
 import logging
 
+from amqtt.adapters import ReaderAdapter
 from amqtt.contexts import Action, BaseContext
 from amqtt.plugins.base import BaseTopicPlugin
 from amqtt.session import Session
 
 logger = logging.getLogger(__name__)
+
+
+_CONNECT = 0x10
+_LEVEL_5 = 5
+_CONNACK_UNSUPPORTED_VERSION = bytes(
+    [0x20, 3, 0, 0x84, 0]
+)  # MQTT 5, section 3.2: flags, reason code, no properties
+_MAX_LENGTH_BYTES = 4
+
+
+def refusal_of_version(level: int) -> bytes | None:
+    """Return the CONNACK to send to a client of this protocol level, or none if it may go on."""
+    return _CONNACK_UNSUPPORTED_VERSION if level >= _LEVEL_5 else None
+
+
+class ConnectReader(ReaderAdapter):  # type: ignore[misc]
+    """Reads a stream for amqtt, after a look at the protocol level of its CONNECT.
+
+    Args:
+        reader: The client's stream.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._seen = b""
+
+    async def protocol_level(self) -> int:
+        """Return the protocol level of the CONNECT that must come first (MQTT 3.1.1 and 5, section 3.1.2.2).
+
+        Raises:
+            ValueError: If something else comes.
+            EOFError: If the client drops before.
+        """
+        if (await self._look(1))[0] != _CONNECT:
+            raise ValueError("not a CONNECT")
+        for _ in range(_MAX_LENGTH_BYTES):
+            if not (await self._look(1))[0] & 0x80:
+                break
+        name_length = int.from_bytes(await self._look(2), "big")
+        if name_length > len("MQIsdp"):
+            raise ValueError("not MQTT")
+        await self._look(name_length)
+        return (await self._look(1))[0]
+
+    async def _look(self, count: int) -> bytes:
+        piece = await self._reader.readexactly(count)
+        self._seen += piece
+        return piece
+
+    async def read(self, n: int = -1) -> bytes:
+        """Return exactly ``n`` bytes, those looked at first; everything up to the end if ``n`` is -1."""
+        if n == -1:
+            seen, self._seen = self._seen, b""
+            return seen + await self._reader.read(-1)
+        seen, self._seen = self._seen[:n], self._seen[n:]
+        if len(seen) == n:
+            return seen
+        return seen + await self._reader.readexactly(n - len(seen))
+
+    def feed_eof(self) -> None:
+        """End the stream."""
+        self._reader.feed_eof()
 
 
 class SharedSubscriptionGuard(BaseTopicPlugin):  # type: ignore[misc]
