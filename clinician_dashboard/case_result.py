@@ -1,0 +1,163 @@
+"""How the frames of a case combine into the case's result: one pure function.
+
+The rule, in full
+    1. A frame counts if its own decision was ``report``. Referred frames are left out of the average, and counted.
+    2. Each counting frame has a weight between 0.25 and 1 from its image quality (`quality_weight`).
+    3. The case's probabilities are the weighted mean of the frames' calibrated probabilities.
+    4. The interval of each is Wilson's 95 % score interval for a proportion (E. B. Wilson, JASA 22, 1927) at Kish's
+       effective number of frames, (sum w)^2 / sum w^2. It treats each frame as one independent reading, so it narrows
+       as frames come; frames of one smear share their stain and their slide, so read it as the least uncertainty.
+    5. The decision is ``refer`` when no frame counts, when more frames were referred than counted, or when no class
+       reaches 60 %; otherwise ``report``.
+    6. Urgency, first line that holds:
+
+       ========  ==============================================================================
+       critical  acute leukaemia suspected: P(ALL) + P(AML) of at least 50 %, whatever the decision
+       refer     the decision is ``refer``: a person must read the smear
+       high      CLL or CML leads
+       routine   healthy leads
+       ========  ==============================================================================
+
+       A case none of whose frames has been read yet is ``waiting``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from broker_config.messages import CLASSES, Decision, DiseaseClass, Quality
+
+Urgency = Literal["critical", "high", "refer", "routine", "waiting"]
+URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
+"""In the order of the worklist: the first is seen first."""
+
+ACUTE: tuple[DiseaseClass, ...] = ("ALL", "AML")
+CHRONIC: tuple[DiseaseClass, ...] = ("CLL", "CML")
+LEAD_NEEDED = 0.6
+ACUTE_SUSPECTED = 0.5
+LEAST_WEIGHT = 0.25
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class FrameReading:
+    """What one frame contributes.
+
+    Attributes:
+        probabilities: Calibrated, by class; the five sum to one.
+        decision: The frame's own decision.
+        weight: From `quality_weight`, 0.25 to 1.
+    """
+
+    probabilities: Mapping[DiseaseClass, float]
+    decision: Decision
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """A class's probability in the case, with its 95 % interval; all between 0 and 1."""
+
+    probability: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The case's preliminary result.
+
+    Attributes:
+        decision: ``report`` or ``refer``.
+        urgency: Where it stands in the worklist.
+        leading: The class with the highest probability, or none when no frame counts.
+        shares: By class, in the order of `CLASSES`; empty when no frame counts.
+        counted: Frames that were averaged.
+        referred: Frames left out.
+        effective: Kish's effective number of counted frames, at most ``counted``.
+        reasons: Why a person must read it, as sentences; empty when the decision is ``report``.
+    """
+
+    decision: Decision
+    urgency: Urgency
+    leading: DiseaseClass | None
+    shares: Mapping[DiseaseClass, Share]
+    counted: int
+    referred: int
+    effective: float
+    reasons: tuple[str, ...]
+
+
+def quality_weight(quality: Quality) -> float:
+    """Return a frame's weight, 0.25 to 1: less for every quality flag, and for focus close to the gate's threshold.
+
+    Each flag halves it. Focus at the threshold halves it too; at twice the threshold or above it costs nothing.
+    """
+    weight = 0.5 ** len(quality.flags)
+    if quality.focus_threshold > 0:
+        weight *= min(1.0, max(0.5, quality.focus / (2 * quality.focus_threshold)))
+    return max(LEAST_WEIGHT, weight)
+
+
+def wilson(proportion: float, number: float) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval of ``proportion`` seen in ``number`` (positive, may be a fraction) trials."""
+    spread = Z95 * Z95 / number
+    centre = (proportion + spread / 2) / (1 + spread)
+    half = Z95 / (1 + spread) * (proportion * (1 - proportion) / number + spread / (4 * number)) ** 0.5
+    return max(0.0, min(proportion, centre - half)), min(1.0, max(proportion, centre + half))
+
+
+def combine(readings: Sequence[FrameReading]) -> CaseResult:
+    """Combine the frames of one case; see the module's docstring for the rule. Their order does not matter."""
+    counting = [reading for reading in readings if reading.decision == "report"]
+    referred = len(readings) - len(counting)
+    if not counting:
+        waiting = not readings
+        return CaseResult(
+            decision="refer",
+            urgency="waiting" if waiting else "refer",
+            leading=None,
+            shares={},
+            counted=0,
+            referred=referred,
+            effective=0.0,
+            reasons=(
+                "No frame has been read yet."
+                if waiting
+                else "No frame was reportable: a person must read this smear.",
+            ),
+        )
+    total = sum(reading.weight for reading in counting)
+    effective = min(total**2 / sum(reading.weight**2 for reading in counting), float(len(counting)))
+    shares: dict[DiseaseClass, Share] = {}
+    for name in CLASSES:
+        mean = sum(reading.weight * reading.probabilities[name] for reading in counting) / total
+        mean = min(1.0, max(0.0, mean))
+        shares[name] = Share(mean, *wilson(mean, effective))
+    leading = max(CLASSES, key=lambda name: shares[name].probability)
+    reasons = []
+    if referred > len(counting):
+        reasons.append(
+            f"{referred} of {len(readings)} frames were referred: too few are left to answer for the smear."
+        )
+    if shares[leading].probability < LEAD_NEEDED:
+        reasons.append(f"Undecided: no class reaches {LEAD_NEEDED:.0%} over the case.")
+    decision: Decision = "refer" if reasons else "report"
+    return CaseResult(
+        decision=decision,
+        urgency=_urgency(shares, leading, decision),
+        leading=leading,
+        shares=shares,
+        counted=len(counting),
+        referred=referred,
+        effective=effective,
+        reasons=tuple(reasons),
+    )
+
+
+def _urgency(shares: Mapping[DiseaseClass, Share], leading: DiseaseClass, decision: Decision) -> Urgency:
+    if sum(shares[name].probability for name in ACUTE) >= ACUTE_SUSPECTED:
+        return "critical"
+    if decision == "refer":
+        return "refer"
+    return "high" if leading in CHRONIC else "routine"

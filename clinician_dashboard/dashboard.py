@@ -1,0 +1,139 @@
+"""The dashboard daemon: session, ingest, record, receipts and web pages, started and stopped in order."""
+
+import logging
+import threading
+
+from broker_config.process import announce_ports
+from broker_config.session import Session, Subscription
+from broker_config.topics import Topics
+from clinician_dashboard.feed import Feed
+from clinician_dashboard.ingest import Ingest
+from clinician_dashboard.metrics import Metrics
+from clinician_dashboard.receipts import Receipts
+from clinician_dashboard.record import Applied, Record, RecordReader, RecordWriter
+from clinician_dashboard.settings import Settings
+from clinician_dashboard.web.app import create_app
+from clinician_dashboard.web.context import Context
+from clinician_dashboard.web.server import WebServer
+
+logger = logging.getLogger(__name__)
+
+RECEIVE_MAXIMUM = 256
+ROLE = "dashboard"
+
+
+class Dashboard:
+    """One running dashboard.
+
+    Args:
+        settings: Validated settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = Topics(settings.broker.root)
+        self._metrics = Metrics()
+        self._feed = Feed()
+        self._record = Record(settings.record_url, settings.directory)
+        writer = RecordWriter(
+            self._record,
+            pending_frames=settings.limits.pending_frames,
+            pending_diagnoses=settings.limits.pending_diagnoses,
+        )
+        self._ingest = Ingest(
+            topics=self._topics, writer=writer, on_applied=self._on_applied, metrics=self._metrics
+        )
+        self._session = Session(
+            settings.broker,
+            client_id=f"{settings.broker.root}-{ROLE}-{settings.name}",
+            subscriptions=[
+                Subscription(topic_filter)
+                for topic_filter in (
+                    self._topics.all_frames(),
+                    self._topics.all_of("diagnosis"),
+                    self._topics.all_of("rejected"),
+                    self._topics.all_of("state"),  # the workers' states too
+                    self._topics.fleet_model(),
+                )
+            ],
+            on_message=self._ingest.receive,
+            # Under MQTT 5 the broker keeps what comes while this process restarts; the embedded broker's kept
+            # sessions lose messages, so there the edge's resend is trusted instead.
+            clean_start=settings.broker.protocol != "5",
+            manual_ack=True,
+            receive_maximum=RECEIVE_MAXIMUM,
+        )
+        self._receipts = Receipts(
+            topics=self._topics, name=settings.name, publisher=lambda: self._session, metrics=self._metrics
+        )
+        context = Context(
+            reader=RecordReader(self._record),
+            feed=self._feed,
+            metrics=self._metrics,
+            ready=self.ready,
+            ingest=lambda: self._ingest.state,
+            connection=lambda: self._session.last_error if not self._session.connected else "",
+            receipts_waiting=lambda: self._receipts.waiting,
+            host_names=settings.host_names,
+        )
+        self._web = WebServer(create_app(context), host=settings.host, port=settings.port)
+        self._stopping = False
+
+    @property
+    def port(self) -> int:
+        """The port of the web pages, once started."""
+        return self._web.port
+
+    def ready(self) -> tuple[bool, str]:
+        """Return whether frames can be recorded now, and one sentence that says why not."""
+        if self._stopping:
+            return False, "stopping"
+        if self._ingest.state.fault:
+            return False, self._ingest.state.fault
+        if not self._session.connected:
+            return False, self._session.last_error or "not connected to the broker"
+        checked = self._record.check()
+        return (True, "ready") if checked == "ok" else (False, checked)
+
+    def start(self) -> None:
+        """Start everything; what takes messages starts last.
+
+        Raises:
+            RecordError: If the record cannot be used.
+            DashboardError: If the web port cannot be had.
+        """
+        self._record.start()
+        try:
+            self._web.start()
+        except BaseException:
+            self._record.stop()
+            raise
+        self._ingest.start()
+        self._receipts.start()
+        self._session.start()
+        announce_ports(self._settings.directory, ROLE, {"web": self._web.port, "monitor": self._web.port})
+        logger.info("the pages are at http://%s:%d/", self._settings.host, self._web.port)
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until ``stop`` is set."""
+        stop.wait()
+
+    def stop(self) -> None:
+        """Drain and end: what has been taken is written and answered before the connection closes."""
+        self._stopping = True
+        if not self._ingest.stop(timeout_s=8.0):
+            logger.warning("not everything could be written; it was not acknowledged, so it comes again")
+        self._receipts.stop(timeout_s=3.0)  # needs the session
+        self._session.stop(timeout_s=3.0)
+        self._feed.close()  # ends the pages' live lines, which would hold the web server open
+        self._web.stop()
+        self._record.stop()
+
+    def _on_applied(self, applied: Applied) -> None:
+        self._receipts.send(applied.recorded)
+        for site, code in sorted(applied.cases):
+            self._feed.publish("case", site=site, code=code)
+        if applied.fleet:
+            self._feed.publish("fleet")
+        if applied.rejections or applied.tallies:
+            self._feed.publish("rejections")

@@ -1,0 +1,269 @@
+"""What the pages and the API ask of the record. Every answer is read, never computed from memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import selectinload
+
+from clinician_dashboard.case_result import URGENCIES
+from clinician_dashboard.record.database import Record
+from clinician_dashboard.record.tables import (
+    CaseRow,
+    DeviceRow,
+    DiagnosisRow,
+    FrameRow,
+    RejectionRow,
+    TallyRow,
+    WorkerRow,
+)
+
+LATENCY_SAMPLE = 5000
+
+
+@dataclass(frozen=True)
+class Worklist:
+    """A page of cases.
+
+    Attributes:
+        cases: By urgency, stat before routine, then the oldest first.
+        matching: How many cases match filter and search.
+        by_urgency: Cases of each urgency that match the search.
+        simulated: Whether any case of the record is simulated.
+    """
+
+    cases: Sequence[CaseRow]
+    matching: int
+    by_urgency: dict[str, int]
+    simulated: bool
+
+
+@dataclass(frozen=True)
+class RejectionView:
+    """A dead letter, the frame's image if the record has it, and whether the frame was recorded after all."""
+
+    row: RejectionRow
+    frame: FrameRow | None
+
+
+class RecordReader:
+    """Reads the record; safe to use from several threads.
+
+    Args:
+        record: An open record.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def worklist(self, *, urgency: str = "", search: str = "", limit: int = 100, offset: int = 0) -> Worklist:
+        """Return one page of the worklist.
+
+        Args:
+            urgency: Only this urgency, or all if empty or unknown.
+            search: Part of a case code, site or device, or a class name; not a pattern.
+            limit: Most cases returned.
+            offset: Cases to skip.
+        """
+        matching: list[ColumnElement[bool]] = []
+        if search:
+            part = search.strip()
+            matching.append(
+                or_(
+                    CaseRow.code.icontains(part, autoescape=True),
+                    CaseRow.site.icontains(part, autoescape=True),
+                    CaseRow.devices.icontains(part, autoescape=True),
+                    CaseRow.leading == part.upper(),
+                    CaseRow.leading == part.lower(),
+                )
+            )
+        with self._record.session() as session:
+            counted = session.execute(
+                select(CaseRow.urgency, func.count()).where(*matching).group_by(CaseRow.urgency)
+            ).tuples()
+            by_urgency = dict.fromkeys(URGENCIES, 0) | dict(counted.all())
+            where = [*matching, CaseRow.urgency == urgency] if urgency in URGENCIES else matching
+            cases = session.scalars(
+                select(CaseRow)
+                .where(*where)
+                .order_by(CaseRow.urgency_rank, CaseRow.stat.desc(), CaseRow.opened_at, CaseRow.id)
+                .limit(limit)
+                .offset(offset)
+            ).all()
+            simulated = session.scalar(select(CaseRow.id).where(CaseRow.simulated).limit(1)) is not None
+        total = by_urgency[urgency] if urgency in URGENCIES else sum(by_urgency.values())
+        return Worklist(cases, total, by_urgency, simulated)
+
+    def latest_frames(self, case_ids: Sequence[int], *, each: int) -> dict[int, list[FrameRow]]:
+        """Return up to ``each`` newest recorded frames of every case, newest first."""
+        place = func.row_number().over(partition_by=FrameRow.case_id, order_by=FrameRow.captured_at.desc())
+        ranked = (
+            select(FrameRow.frame_id, place.label("place"))
+            .where(FrameRow.case_id.in_(case_ids), FrameRow.recorded_at.is_not(None))
+            .subquery()
+        )
+        found: dict[int, list[FrameRow]] = {}
+        with self._record.session() as session:
+            rows = session.scalars(
+                select(FrameRow)
+                .join(ranked, ranked.c.frame_id == FrameRow.frame_id)
+                .where(ranked.c.place <= each)
+                .options(selectinload(FrameRow.diagnoses))
+                .order_by(FrameRow.captured_at.desc())
+            )
+            for frame in rows:
+                found.setdefault(frame.case_id, []).append(frame)
+        return found
+
+    def cases_with_code(self, code: str) -> Sequence[CaseRow]:
+        """Return every site's case of that code; usually one."""
+        with self._record.session() as session:
+            return session.scalars(select(CaseRow).where(CaseRow.code == code).order_by(CaseRow.site)).all()
+
+    def case(self, site: str, code: str) -> CaseRow | None:
+        """Return one case."""
+        with self._record.session() as session:
+            return session.scalar(select(CaseRow).where(CaseRow.site == site, CaseRow.code == code))
+
+    def frames_of(self, case_id: int) -> Sequence[FrameRow]:
+        """Return a case's frames with their diagnoses, in the order of capture."""
+        with self._record.session() as session:
+            return session.scalars(
+                select(FrameRow)
+                .where(FrameRow.case_id == case_id)
+                .options(selectinload(FrameRow.diagnoses))
+                .order_by(FrameRow.captured_at, FrameRow.sequence)
+            ).all()
+
+    def frame(self, frame_id: str) -> FrameRow | None:
+        """Return one frame with its case and diagnoses."""
+        with self._record.session() as session:
+            return session.scalar(
+                select(FrameRow)
+                .where(FrameRow.frame_id == frame_id)
+                .options(selectinload(FrameRow.diagnoses), selectinload(FrameRow.case))
+            )
+
+    def image_path(self, frame: FrameRow) -> Path:
+        """Return where the frame's image lies."""
+        return self._record.images.path(frame.image_sha256)
+
+    def rejections(self, *, limit: int = 200) -> list[RejectionView]:
+        """Return the dead letters that still need a person, the latest first."""
+        with self._record.session() as session:
+            rows = session.execute(
+                select(RejectionRow, FrameRow)
+                .outerjoin(FrameRow, FrameRow.frame_id == RejectionRow.frame_id)
+                .where(_unresolved())
+                .order_by(RejectionRow.id.desc())
+                .limit(limit)
+            ).all()
+        return [RejectionView(row, frame) for row, frame in rows]
+
+    def refused_frames(self, case_id: int) -> frozenset[str]:
+        """Return the ids of a case's frames that no worker could read."""
+        with self._record.session() as session:
+            found = session.scalars(
+                select(FrameRow.frame_id)
+                .join(RejectionRow, RejectionRow.frame_id == FrameRow.frame_id)
+                .where(FrameRow.case_id == case_id, FrameRow.recorded_at.is_(None))
+            )
+            return frozenset(found)
+
+    def rejected(self) -> int:
+        """Return how many frames were rejected and not recorded after all."""
+        distinct = func.coalesce(RejectionRow.frame_id, RejectionRow.payload_sha256).distinct()
+        with self._record.session() as session:
+            return (
+                session.scalar(
+                    select(func.count(distinct))
+                    .outerjoin(FrameRow, FrameRow.frame_id == RejectionRow.frame_id)
+                    .where(_unresolved())
+                )
+                or 0
+            )
+
+    def fleet(self) -> tuple[Sequence[DeviceRow], Sequence[WorkerRow]]:
+        """Return every device and every worker that ever announced itself."""
+        with self._record.session() as session:
+            devices = session.scalars(select(DeviceRow).order_by(DeviceRow.site, DeviceRow.device)).all()
+            workers = session.scalars(select(WorkerRow).order_by(WorkerRow.worker)).all()
+        return devices, workers
+
+    def tallies(self) -> Sequence[TallyRow]:
+        """Return every counter."""
+        with self._record.session() as session:
+            return session.scalars(select(TallyRow).order_by(TallyRow.name, TallyRow.count.desc())).all()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of the whole record.
+
+        ``duplicates`` counts rows beyond the first of one frame and model, as the database has them; ``redelivered``
+        counts messages that came again and changed nothing.
+        """
+        with self._record.session() as session:
+            frames = session.scalar(select(func.count()).select_from(FrameRow)) or 0
+            recorded = session.scalar(select(func.count()).where(FrameRow.recorded_at.is_not(None))) or 0
+            diagnoses = session.scalar(select(func.count()).where(DiagnosisRow.joined)) or 0
+            pairs = session.scalar(
+                select(func.count()).select_from(
+                    select(DiagnosisRow.frame_id, DiagnosisRow.weights_sha256)
+                    .where(DiagnosisRow.joined)
+                    .distinct()
+                    .subquery()
+                )
+            )
+            refused = select(RejectionRow.frame_id).where(RejectionRow.frame_id.is_not(None))
+            pending_frames = session.scalar(
+                select(func.count()).where(FrameRow.recorded_at.is_(None), FrameRow.frame_id.not_in(refused))
+            )
+            pending_diagnoses = (
+                session.scalar(select(func.count()).where(DiagnosisRow.joined.is_(False))) or 0
+            )
+            tallies: dict[str, int] = dict(
+                session.execute(select(TallyRow.name, func.sum(TallyRow.count)).group_by(TallyRow.name))
+                .tuples()
+                .all()
+            )
+            times = session.execute(
+                select(FrameRow.captured_at, FrameRow.recorded_at)
+                .where(FrameRow.recorded_at.is_not(None))
+                .order_by(FrameRow.recorded_at.desc())
+                .limit(LATENCY_SAMPLE)
+            ).all()
+            last = session.scalar(select(DiagnosisRow).order_by(DiagnosisRow.id.desc()).limit(1))
+            cases = session.scalar(select(func.count()).select_from(CaseRow)) or 0
+            simulated = session.scalar(select(CaseRow.id).where(CaseRow.simulated).limit(1)) is not None
+        latencies = sorted(
+            max(0.0, (end - start).total_seconds() * 1000) for start, end in times if end is not None
+        )
+        return {
+            "cases": cases,
+            "frames": frames,
+            "recorded": recorded,
+            "duplicates": diagnoses - (pairs or 0),
+            "redelivered": int(tallies.get("redelivered", 0)),
+            "pending": (pending_frames or 0) + pending_diagnoses,
+            "pending_frames": pending_frames or 0,
+            "pending_diagnoses": pending_diagnoses,
+            "rejected": self.rejected(),
+            "conflicts": int(tallies.get("conflict", 0)),
+            "malformed": int(tallies.get("malformed", 0)),
+            "latency_ms": {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)},
+            "engine": last.model.get("engine") if last else None,
+            "model": f"{last.model['name']} {last.model['version']}" if last else None,
+            "simulated": simulated,
+        }
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the value below which ``share`` of the sorted values lie (nearest rank), or none if there are none."""
+    if not ordered:
+        return None
+    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
+
+
+def _unresolved() -> ColumnElement[bool]:
+    return or_(FrameRow.frame_id.is_(None), FrameRow.recorded_at.is_(None))

@@ -1,0 +1,105 @@
+"""The JSON API under ``/api/v1``, with the frames' images and the live feed."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import StringConstraints
+
+from clinician_dashboard.web.context import Context
+from clinician_dashboard.web.events import stream
+from clinician_dashboard.web.views import case_fields, frame_fields
+
+MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+IMMUTABLE = "private, max-age=31536000, immutable"
+
+FrameId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+def api_router(context: Context) -> APIRouter:
+    """Return the routes of the API."""
+    router = APIRouter(prefix="/api/v1")
+    _add_cases(router, context)
+    _add_frames(router, context)
+    _add_events(router, context)
+    return router
+
+
+def _add_cases(router: APIRouter, context: Context) -> None:
+
+    @router.get("/summary")
+    def summary() -> dict[str, Any]:
+        """Figures of the whole record."""
+        ready, why = context.ready()
+        return {**context.reader.summary(), "ready": ready, "why": why}
+
+    @router.get("/cases")
+    def cases(
+        urgency: str = "",
+        q: Annotated[str, Query(max_length=100)] = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    ) -> dict[str, Any]:
+        """The worklist: by urgency, stat before routine, then the oldest first."""
+        found = context.reader.worklist(urgency=urgency, search=q, limit=limit, offset=offset)
+        return {
+            "matching": found.matching,
+            "by_urgency": found.by_urgency,
+            "cases": [case_fields(case) for case in found.cases],
+        }
+
+    @router.get("/cases/{code}")
+    def case(code: str, site: str = "") -> dict[str, Any]:
+        """One case with its frames. Two sites may use one code; then ``?site=`` chooses."""
+        found = [case for case in context.reader.cases_with_code(code) if site in ("", case.site)]
+        if not found:
+            raise HTTPException(404, "no such case")
+        if len(found) > 1:
+            sites = ", ".join(case.site for case in found)
+            raise HTTPException(
+                409, f"several sites have a case of that code: add ?site= with one of {sites}"
+            )
+        frames = context.reader.frames_of(found[0].id)
+        return {**case_fields(found[0]), "frames": [frame_fields(frame) for frame in frames]}
+
+
+def _add_frames(router: APIRouter, context: Context) -> None:
+    @router.get("/frames/{frame_id}")
+    def frame(frame_id: FrameId) -> dict[str, Any]:
+        """One frame with every diagnosis of it."""
+        found = context.reader.frame(frame_id)
+        if found is None:
+            raise HTTPException(404, "no such frame")
+        return {"case": found.case.code, **frame_fields(found)}
+
+    @router.get("/frames/{frame_id}/image", response_class=FileResponse)
+    def image(frame_id: FrameId, request: Request) -> Response:
+        """The frame's image as it was captured. It never changes, so a browser keeps it."""
+        found = context.reader.frame(frame_id)
+        if found is None:
+            raise HTTPException(404, "no such frame")
+        headers = {
+            "ETag": f'"{found.image_sha256}"',
+            "Cache-Control": IMMUTABLE,
+            "Content-Disposition": "inline",
+        }
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        path = context.reader.image_path(found)
+        if not path.is_file():
+            raise HTTPException(
+                410, "the image is no longer in the record's folder: restore it from a backup"
+            )
+        return FileResponse(path, media_type=MEDIA_TYPES[found.encoding], headers=headers)
+
+
+def _add_events(router: APIRouter, context: Context) -> None:
+    @router.get("/events", response_class=StreamingResponse)
+    async def events(request: Request, since: Annotated[str, Query(max_length=64)] = "") -> StreamingResponse:
+        """The live feed, as server-sent events. ``Last-Event-ID`` goes before ``?since=``."""
+        last = request.headers.get("last-event-id") or since
+        return StreamingResponse(
+            stream(context.feed, last_event_id=last, metrics=context.metrics),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )

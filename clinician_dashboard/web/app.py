@@ -1,0 +1,83 @@
+"""The web application: routes, errors, static files, health."""
+
+import logging
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from clinician_dashboard.web.api import api_router
+from clinician_dashboard.web.context import Context
+from clinician_dashboard.web.guard import Guard
+from clinician_dashboard.web.pages import Pages, page_router
+
+logger = logging.getLogger(__name__)
+
+STATIC = Path(__file__).parent / "static"
+
+
+def create_app(context: Context) -> FastAPI:
+    """Return the application for one record.
+
+    Args:
+        context: What the daemon offers.
+    """
+    app = FastAPI(
+        title="Hemolink clinician dashboard",
+        description="AI preliminary, not a diagnosis. Decision support, not a medical device.",
+        docs_url=None,  # the ready-made page would load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )
+    pages = Pages(context)
+    app.include_router(api_router(context))
+    app.include_router(page_router(pages))
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(Guard, host_names=context.host_names)
+    _add_health(app, context)
+    _add_errors(app, pages)
+    return app
+
+
+def _add_health(app: FastAPI, context: Context) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> Response:
+        return PlainTextResponse("alive\n")
+
+    @app.get("/readyz", include_in_schema=False)
+    def readyz() -> Response:
+        ready, why = context.ready()
+        return PlainTextResponse(f"{why}\n", status_code=200 if ready else 503)
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(generate_latest(context.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_errors(app: FastAPI, pages: Pages) -> None:
+    def answer(request: Request, status: int, message: str) -> Response:
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"error": message}, status_code=status)
+        return pages.error(request, status, message)
+
+    @app.exception_handler(HTTPException)
+    def known(request: Request, error: HTTPException) -> Response:
+        message = "There is nothing at this address." if error.detail == "Not Found" else str(error.detail)
+        return answer(request, error.status_code, message)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        del error
+        return answer(request, 422, "The address holds something that cannot be used.")
+
+    @app.exception_handler(SQLAlchemyError)
+    def unreadable(request: Request, error: SQLAlchemyError) -> Response:
+        logger.error("the record could not be read: %s", error)
+        return answer(
+            request, 503, "The record cannot be read at this moment. The health page and the log say why."
+        )

@@ -1,0 +1,34 @@
+"""What the web application needs of the daemon, in one object."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from clinician_dashboard.feed import Feed
+from clinician_dashboard.ingest import IngestState
+from clinician_dashboard.metrics import Metrics
+from clinician_dashboard.record import RecordReader
+
+
+@dataclass(frozen=True)
+class Context:
+    """Handed to every route.
+
+    Attributes:
+        reader: Reads the record.
+        feed: What changed, for the live pages.
+        metrics: The daemon's metrics.
+        ready: Whether frames can be recorded now, and one sentence that says why not.
+        ingest: The ingest's present state.
+        connection: Why there is no connection to the broker; empty while there is one.
+        receipts_waiting: Receipts that no broker has acknowledged yet.
+        host_names: Names that a request's Host header may carry.
+    """
+
+    reader: RecordReader
+    feed: Feed
+    metrics: Metrics
+    ready: Callable[[], tuple[bool, str]]
+    ingest: Callable[[], IngestState]
+    connection: Callable[[], str]
+    receipts_waiting: Callable[[], int]
+    host_names: frozenset[str]

@@ -1,0 +1,233 @@
+"""The pages, and the fragments that they fetch when something changed. Both come from the same templates."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.templating import Jinja2Templates
+
+from broker_config.messages import CLASSES
+from clinician_dashboard.case_result import URGENCIES
+from clinician_dashboard.web import views, words
+from clinician_dashboard.web.api import FrameId
+from clinician_dashboard.web.context import Context
+from clinician_dashboard.web.formats import FILTERS
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE_SIZE = 60
+THUMBNAILS = 3
+
+
+def make_templates() -> Jinja2Templates:
+    """Return the templates: everything is escaped, and an unknown name is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    environment.globals |= {
+        "INTENDED_USE": words.INTENDED_USE,
+        "ACUTE_NOTE": words.ACUTE_NOTE,
+        "CLASSES": CLASSES,
+        "CLASS_NAMES": words.CLASS_NAMES,
+        "SHORT_NAMES": words.SHORT_NAMES,
+        "URGENCIES": URGENCIES,
+        "URGENCY_WORDS": words.URGENCY_WORDS,
+        "TALLY_WORDS": words.TALLY_WORDS,
+        "STAGES": views.STAGES,
+        "reason_words": words.reason,
+    }
+    return Jinja2Templates(env=environment)
+
+
+class Pages:
+    """Builds what each page shows.
+
+    Args:
+        context: What the daemon offers.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._templates = make_templates()
+
+    def answer(self, request: Request, template: str, code: int = 200, **given: Any) -> HTMLResponse:
+        """Return a rendered template with what every page needs."""
+        everywhere = {
+            "feed_id": self._context.feed.event_id(self._context.feed.last_number()),
+            "rejected": 0,
+            "simulated": False,
+            "page": "",
+        }
+        return self._templates.TemplateResponse(request, template, {**everywhere, **given}, status_code=code)
+
+    def parts(self, request: Request, part: str, **given: Any) -> HTMLResponse:
+        """Return the parts of a page that may have changed, for `static/live.js`."""
+        return self.answer(request, "fragment.html", part=part, **given)
+
+    def worklist(self, *, urgency: str, q: str, page: int) -> dict[str, Any]:
+        """Return what the worklist shows."""
+        feed_id = self._feed_id()
+        found = self._context.reader.worklist(
+            urgency=urgency, search=q, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE
+        )
+        newest = self._context.reader.latest_frames([case.id for case in found.cases], each=THUMBNAILS)
+        return {
+            "feed_id": feed_id,
+            "page": "worklist",
+            "lines": [views.case_line(case, newest.get(case.id, [])) for case in found.cases],
+            "found": found,
+            "all_matching": sum(found.by_urgency.values()),
+            "urgency": urgency if urgency in URGENCIES else "",
+            "q": q,
+            "number": page,
+            "last_page": max(1, -(-found.matching // PAGE_SIZE)),
+            "simulated": found.simulated,
+            "rejected": self._context.reader.rejected(),
+        }
+
+    def case(self, site: str, code: str) -> dict[str, Any]:
+        """Return what a case's page shows."""
+        feed_id = self._feed_id()
+        case = self._context.reader.case(site, code)
+        if case is None:
+            raise HTTPException(404, "There is no such case in this record.")
+        refused = self._context.reader.refused_frames(case.id)
+        frames = self._context.reader.frames_of(case.id)
+        cards = [views.frame_card(frame, number, refused=refused) for number, frame in enumerate(frames, 1)]
+        read = [card for card in cards if card.diagnosis]
+        models = {card.diagnosis.weights_sha256: card.diagnosis for card in read if card.diagnosis}
+        return {
+            "feed_id": feed_id,
+            "page": "case",
+            "case": case,
+            "line": views.case_line(case, []),
+            "bars": views.class_bars(case.result.get("shares", {}), leading=case.leading),
+            "cards": cards,
+            "states": {
+                state: sum(card.state == state for card in cards)
+                for state in ("report", "refer", "waiting", "refused")
+            },
+            "models": list(models.values()),
+            "simulated": case.simulated,
+            "rejected": self._context.reader.rejected(),
+        }
+
+    def frame(self, frame_id: str) -> dict[str, Any]:
+        """Return what the viewer shows beside the image."""
+        frame = self._context.reader.frame(frame_id)
+        if frame is None:
+            raise HTTPException(404, "There is no such frame in this record.")
+        card = views.frame_card(frame, 0)
+        diagnosis = card.diagnosis
+        bars = (
+            views.class_bars(
+                diagnosis.probabilities, leading=diagnosis.prediction, prediction_set=diagnosis.prediction_set
+            )
+            if diagnosis
+            else []
+        )
+        return {"card": card, "frame": frame, "diagnosis": diagnosis, "bars": bars, "case": frame.case}
+
+    def attention(self) -> dict[str, Any]:
+        """Return what the page of dead letters shows."""
+        feed_id = self._feed_id()
+        rejections = self._context.reader.rejections()
+        return {
+            "feed_id": feed_id,
+            "page": "attention",
+            "rejections": rejections,
+            "rejected": self._context.reader.rejected(),
+            "simulated": any(view.frame is not None and view.frame.simulated for view in rejections),
+        }
+
+    def fleet(self) -> dict[str, Any]:
+        """Return what the fleet page shows."""
+        feed_id = self._feed_id()
+        devices, workers = self._context.reader.fleet()
+        return {
+            "feed_id": feed_id,
+            "page": "fleet",
+            "devices": [views.presence(row) for row in devices],
+            "workers": [views.presence(row) for row in workers],
+            "fleet_model": self._context.ingest().fleet_model,
+            "rejected": self._context.reader.rejected(),
+            "simulated": any(row.state.get("simulated") for row in devices)
+            or any((row.state.get("model") or {}).get("simulated") for row in workers),
+        }
+
+    def health(self) -> dict[str, Any]:
+        """Return what the health page shows."""
+        feed_id = self._feed_id()
+        ready, why = self._context.ready()
+        summary = self._context.reader.summary()
+        return {
+            "feed_id": feed_id,
+            "page": "health",
+            "ready": ready,
+            "why": why,
+            "summary": summary,
+            "ingest": self._context.ingest(),
+            "connection": self._context.connection(),
+            "receipts_waiting": self._context.receipts_waiting(),
+            "tallies": self._context.reader.tallies(),
+            "rejected": summary["rejected"],
+            "simulated": summary["simulated"],
+        }
+
+    def _feed_id(self) -> str:
+        # Taken before the record is read: what changes in between is then told again, never missed.
+        return self._context.feed.event_id(self._context.feed.last_number())
+
+    def error(self, request: Request, status: int, message: str) -> Response:
+        """Return a page for an error."""
+        return self.answer(request, "error.html", status, status=status, message=message)
+
+
+def page_router(pages: Pages) -> APIRouter:
+    """Return the routes of the pages and of their fragments."""
+    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    search = Annotated[str, Query(max_length=100)]
+    number = Annotated[int, Query(ge=1, le=100_000)]
+
+    @router.get("/")
+    def worklist(request: Request, urgency: str = "", q: search = "", page: number = 1) -> Response:
+        return pages.answer(request, "worklist.html", **pages.worklist(urgency=urgency, q=q, page=page))
+
+    @router.get("/fragments/worklist")
+    def worklist_parts(request: Request, urgency: str = "", q: search = "", page: number = 1) -> Response:
+        return pages.parts(request, "parts/worklist.html", **pages.worklist(urgency=urgency, q=q, page=page))
+
+    @router.get("/cases/{site}/{code}")
+    def case(request: Request, site: str, code: str) -> Response:
+        return pages.answer(request, "case.html", **pages.case(site, code))
+
+    @router.get("/fragments/cases/{site}/{code}")
+    def case_parts(request: Request, site: str, code: str) -> Response:
+        return pages.parts(request, "parts/case.html", **pages.case(site, code))
+
+    @router.get("/fragments/frames/{frame_id}")
+    def frame(request: Request, frame_id: FrameId) -> Response:
+        return pages.answer(request, "parts/frame.html", **pages.frame(frame_id))
+
+    for name in ("attention", "fleet", "health"):
+        _add_plain_page(router, pages, name)
+    return router
+
+
+def _add_plain_page(router: APIRouter, pages: Pages, name: str) -> None:
+    build = getattr(pages, name)
+
+    def whole(request: Request) -> Response:
+        return pages.answer(request, f"{name}.html", **build())
+
+    def parts(request: Request) -> Response:
+        return pages.parts(request, f"parts/{name}.html", **build())
+
+    router.add_api_route(f"/{name}", whole, methods=["GET"])
+    router.add_api_route(f"/fragments/{name}", parts, methods=["GET"])

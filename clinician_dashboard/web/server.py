@@ -1,0 +1,83 @@
+"""Runs the web application in a thread, on a port that is known once it listens."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import uvicorn
+from fastapi import FastAPI
+
+from clinician_dashboard.errors import DashboardError
+
+STARTED_WITHIN_S = 10.0
+STOPPED_WITHIN_S = 5.0
+
+
+class WebServer:
+    """One uvicorn server.
+
+    Args:
+        app: The application.
+        host: Address to listen on.
+        port: Port, or 0 for any free one.
+    """
+
+    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+        self._app = app
+        self._host = host
+        self._wanted_port = port
+        self._socket: socket.socket | None = None
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self.port = port
+
+    def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            DashboardError: If the address cannot be had.
+        """
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        self._socket = socket.socket(family)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((self._host, self._wanted_port))
+        except OSError as error:
+            self._socket.close()
+            raise DashboardError(
+                f"the pages cannot listen on {self._host} port {self._wanted_port} ({error.strerror or error}): choose another "
+                "'port' (0 for any free one) or 'host', or end what holds it"
+            ) from None
+        self.port = self._socket.getsockname()[1]
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=True,
+                lifespan="off",
+                ws="none",
+                timeout_graceful_shutdown=2,
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
+        )
+        self._thread.start()
+        deadline = time.monotonic() + STARTED_WITHIN_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise DashboardError("the web server did not start: its log says why")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Finish running requests and stop listening."""
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(STOPPED_WITHIN_S)
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()

@@ -1,0 +1,81 @@
+// The keyboard, and the few buttons that every page has.
+import { cards, overlay, setOverlay } from "./frames.js";
+import { refreshSoon } from "./live.js";
+import { viewerIsOpen, viewerKey } from "./viewer.js";
+
+const onCase = () => document.body.dataset.page === "case";
+const choices = () => (onCase() ? cards() : [...document.querySelectorAll(".row")]);
+const help = () => document.querySelector("[data-help]");
+
+function select(by) {
+  const all = choices();
+  if (!all.length) return;
+  const here = all.findIndex((one) => one.getAttribute("aria-selected") === "true");
+  const next = all[here < 0 ? 0 : Math.min(all.length - 1, Math.max(0, here + by))];
+  for (const one of all) one.setAttribute("aria-selected", String(one === next));
+  next.querySelector("a.open, .picture")?.focus({ preventScroll: true });
+  next.scrollIntoView({ block: "nearest" });
+}
+
+function open() {
+  const chosen = choices().find((one) => one.getAttribute("aria-selected") === "true");
+  chosen?.querySelector("a.open, .picture")?.click();
+}
+
+function switchTheme() {
+  const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = next;
+  try { localStorage.setItem("hemolink.theme", next); } catch { /* private window */ }
+}
+
+const KEYS = {
+  j: () => select(1),
+  k: () => select(-1),
+  o: () => setOverlay({ on: !overlay.on }),
+  "[": () => setOverlay({ opacity: overlay.opacity - 10 }),
+  "]": () => setOverlay({ opacity: overlay.opacity + 10 }),
+  u: () => { if (onCase()) location.href = "/"; },
+  "?": () => help().showModal(),
+  "/": () => {
+    const search = document.querySelector("[data-search]");
+    if (search) { search.focus(); search.select(); } else location.href = "/";
+  },
+};
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const typing = event.target.matches("input:not([type=range]):not([type=checkbox]), textarea, select");
+  if (typing) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  const sliding = event.target.matches("input[type=range]") && event.key.startsWith("Arrow");
+  if (help().open || sliding) return;
+  if (viewerIsOpen() && viewerKey(event.key)) { event.preventDefault(); return; }
+  if (viewerIsOpen() && !["o", "[", "]"].includes(event.key)) return;
+  if (["o", "[", "]"].includes(event.key) && !onCase()) return;
+  if (event.key === "Enter" && !event.target.closest("a, button, label")) { open(); return; }
+  const act = KEYS[event.key];
+  if (act) { event.preventDefault(); act(); }
+}
+
+// The search filters as one types; the address follows, so that it can be shared and reloaded.
+function onSearch(event) {
+  if (!event.target.matches("[data-search]")) return;
+  const address = new URL(location.href);
+  address.searchParams.delete("page");
+  if (event.target.value) address.searchParams.set("q", event.target.value);
+  else address.searchParams.delete("q");
+  history.replaceState(null, "", address);
+  refreshSoon();
+}
+
+export function startKeys() {
+  document.addEventListener("keydown", onKey);
+  document.addEventListener("input", onSearch);
+  document.addEventListener("click", (event) => {
+    const what = event.target.closest("[data-do]")?.dataset.do;
+    if (what === "theme") switchTheme();
+    if (what === "help") help().showModal();
+  });
+}

@@ -1,0 +1,81 @@
+// The page's line to the server: one EventSource. It says what changed; the page then fetches its parts again.
+import { update } from "./parts.js";
+
+const QUIET_TOO_LONG_MS = 35_000; // the server speaks at least every ten seconds
+const GATHER_MS = 200; // several changes at once are fetched once
+
+let part = null; // the element that says which fragment this page lives on
+let timer = null;
+let fetching = false;
+let again = false;
+let lastHeard = Date.now();
+let source = null;
+let lastId = document.body.dataset.feed;
+
+function show(state, words) {
+  const line = document.querySelector("[data-line]");
+  if (!line) return;
+  line.dataset.line = state;
+  line.querySelector("span").textContent = words;
+}
+
+function announce(words) {
+  document.querySelector("[data-say]").textContent = words;
+}
+
+export function refreshSoon(delay = GATHER_MS) {
+  if (!part) return;
+  if (fetching) { again = true; return; }
+  clearTimeout(timer);
+  timer = setTimeout(refresh, delay);
+}
+
+async function refresh() {
+  fetching = true;
+  try {
+    const answer = await fetch(part.dataset.live + location.search, { headers: { Accept: "text/html" } });
+    if (answer.ok) update(await answer.text(), { announce });
+  } catch {
+    again = true; // the line is away; its return asks again
+  } finally {
+    fetching = false;
+    if (again) { again = false; refreshSoon(1000); }
+  }
+}
+
+function concerns(event) {
+  if (event.type === "refresh") return true;
+  if (!part.dataset.on.split(" ").includes(event.type)) return event.type === "rejections";
+  if (event.type !== "case" || !part.dataset.case) return true;
+  const { site, code } = JSON.parse(event.data);
+  return part.dataset.case === `${site}/${code}`;
+}
+
+function connect() {
+  source?.close();
+  // A line that was lost catches up from the last event it heard; the server answers "refresh" when it cannot.
+  source = new EventSource(`/api/v1/events?since=${encodeURIComponent(lastId)}`);
+  lastHeard = Date.now();
+  const heard = (event) => {
+    lastHeard = Date.now();
+    if (event.lastEventId) lastId = event.lastEventId;
+    show("live", "Live");
+    if (part && event.type !== "hello" && event.type !== "heartbeat" && concerns(event)) refreshSoon();
+  };
+  for (const name of ["hello", "heartbeat", "case", "fleet", "rejections", "refresh"]) source.addEventListener(name, heard);
+  source.onerror = () => show("lost", "Not live");
+}
+
+export function startLive() {
+  part = document.querySelector("[data-live]");
+  connect();
+  setInterval(() => {
+    if (Date.now() - lastHeard > QUIET_TOO_LONG_MS || source.readyState === EventSource.CLOSED) {
+      show("lost", "Not live");
+      connect();
+    }
+  }, 5000);
+  if (part?.dataset.every) setInterval(() => document.hidden || refreshSoon(0), Number(part.dataset.every) * 1000);
+  addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", (event) => { if (event.persisted) { connect(); refreshSoon(0); } });
+}

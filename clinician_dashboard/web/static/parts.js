@@ -1,0 +1,62 @@
+// Brings the page up to date from HTML that the same templates rendered. Elements marked data-part are matched by name;
+// in a data-list, rows are matched by data-key and touched only when their data-rev changed, so that focus, scrolling
+// and loaded images stay.
+
+// Parsed as a document of its own: nothing in it runs, and the page's policy forbids inline script in any case.
+const parse = (html) => new DOMParser().parseFromString(`<!doctype html><body>${html}`, "text/html");
+
+export function update(html, { announce = () => {} } = {}) {
+  const fresh = parse(html);
+  for (const part of fresh.querySelectorAll("[data-part]")) {
+    const old = document.querySelector(`[data-part="${CSS.escape(part.dataset.part)}"]`);
+    if (!old) continue;
+    if (part.hasAttribute("data-list")) updateList(old, part, announce);
+    else if (old.outerHTML !== part.outerHTML) replaceKeepingFocus(old, document.adoptNode(part));
+  }
+  document.dispatchEvent(new CustomEvent("parts-updated"));
+}
+
+function replaceKeepingFocus(old, fresh) {
+  const active = old.contains(document.activeElement) ? document.activeElement : null;
+  const again = active?.getAttribute("href");
+  old.replaceWith(fresh);
+  if (again) fresh.querySelector(`a[href="${CSS.escape(again)}"]`)?.focus({ preventScroll: true });
+}
+
+function updateList(list, fresh, announce) {
+  const known = new Map([...list.children].map((row) => [row.dataset.key, row]));
+  const wasEmpty = known.size === 0;
+  let place = list.firstElementChild;
+  for (const row of [...fresh.children]) {
+    const { key, rev } = row.dataset;
+    const old = known.get(key);
+    known.delete(key);
+    let now = old;
+    if (!old || old.dataset.rev !== rev) {
+      now = document.adoptNode(row);
+      if (old) {
+        const focused = old.contains(document.activeElement);
+        const selected = old.getAttribute("aria-selected");
+        if (selected) now.setAttribute("aria-selected", selected);
+        if (place === old) place = now;
+        reuseImages(old, now);
+        old.replaceWith(now);
+        if (focused) now.querySelector("a, button")?.focus({ preventScroll: true });
+      } else {
+        now.classList.add("fresh");
+        if (row.dataset.sayNew && !wasEmpty) announce(row.dataset.sayNew);
+      }
+    }
+    if (now === place) place = place.nextElementSibling;
+    else list.insertBefore(now, place);
+  }
+  for (const gone of known.values()) gone.remove();
+}
+
+// An image that is already there is moved over, so that it does not flicker.
+function reuseImages(old, now) {
+  for (const image of now.querySelectorAll("img")) {
+    const same = [...old.querySelectorAll("img")].find((one) => one.getAttribute("src") === image.getAttribute("src"));
+    if (same) image.replaceWith(same);
+  }
+}

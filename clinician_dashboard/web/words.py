@@ -1,0 +1,85 @@
+"""The words of the pages: names of classes, urgencies and flags, and what a result says in one line."""
+
+from dataclasses import dataclass
+
+from broker_config.messages import CLASSES, DiseaseClass
+from clinician_dashboard.record.tables import CaseRow
+
+INTENDED_USE = "AI preliminary, not a diagnosis. Decision support, not a medical device."
+ACUTE_NOTE = (
+    "Acute promyelocytic leukaemia (APL) is not excluded: look for Auer rods, check coagulation, and call the "
+    "haematologist on duty."
+)
+
+CLASS_NAMES: dict[DiseaseClass, str] = {
+    "healthy": "Healthy",
+    "ALL": "Acute lymphoblastic leukaemia",
+    "AML": "Acute myeloid leukaemia",
+    "CLL": "Chronic lymphocytic leukaemia",
+    "CML": "Chronic myeloid leukaemia",
+}
+
+SHORT_NAMES: dict[str, str] = {name: ("Healthy" if name == "healthy" else name) for name in CLASSES}
+
+
+@dataclass(frozen=True)
+class UrgencyWords:
+    """How an urgency is named and explained."""
+
+    label: str
+    meaning: str
+
+
+URGENCY_WORDS: dict[str, UrgencyWords] = {
+    "critical": UrgencyWords("Critical", "acute leukaemia suspected"),
+    "high": UrgencyWords("High", "chronic leukaemia suggested"),
+    "refer": UrgencyWords("Refer", "the model does not answer: a person must read the smear"),
+    "routine": UrgencyWords("Routine", "no leukaemia suggested"),
+    "waiting": UrgencyWords("Waiting", "no frame has been read yet"),
+}
+
+FLAG_WORDS = {
+    "soft_focus": "soft focus",
+    "overexposed": "overexposed",
+    "underexposed": "underexposed",
+    "sparse": "few cells",
+    "saturated": "saturated pixels",
+}
+
+TALLY_WORDS = {
+    "malformed": "Unusable messages",
+    "redelivered": "Repeats absorbed",
+    "conflict": "Conflicts refused",
+    "stale_state": "Late states ignored",
+    "pending_dropped": "Dropped while waiting",
+}
+
+
+def headline(case: CaseRow) -> str:
+    """Return what the case's result says in one line, for a clinician."""
+    if case.urgency == "waiting":
+        return "Waiting for the first answer"
+    if case.urgency == "critical":
+        if case.decision == "report" and case.leading in ("ALL", "AML"):
+            return f"{CLASS_NAMES[case.leading]} suspected"  # type: ignore[index]
+        return "Acute leukaemia suspected, type not settled"
+    if case.decision == "refer" or case.leading is None:
+        return "The model does not answer"
+    if case.leading == "healthy":
+        return "No leukaemia suggested"
+    return f"{CLASS_NAMES[case.leading]} suggested"  # type: ignore[index]
+
+
+def flag(code: str) -> str:
+    """Return a quality flag in words."""
+    return FLAG_WORDS.get(code, code.replace("_", " "))
+
+
+def reason(text: str) -> tuple[str, str]:
+    """Take a referral reason ``code: sentence`` apart; the sentence starts with a capital and ends with a stop."""
+    code, colon, sentence = text.partition(":")
+    if not colon or " " in code.strip():
+        code, sentence = "", text
+    sentence = (sentence.strip() or code).replace("_", " ") if not sentence.strip() else sentence.strip()
+    sentence = sentence[:1].upper() + sentence[1:]
+    return code.strip(), sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."

@@ -1,0 +1,262 @@
+"""Makers of messages, a running dashboard, and a client of the broker that plays edge and worker."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from broker_config.delivery import Publication, publication
+from broker_config.messages import (
+    CLASSES,
+    DeviceState,
+    Diagnosis,
+    Frame,
+    ModelIdentity,
+    Quality,
+    Receipt,
+    Rejection,
+    Timings,
+    WorkerState,
+    new_frame_id,
+)
+from broker_config.session import Session, Subscription
+from broker_config.settings import BrokerSettings
+from broker_config.topics import Topics
+from clinician_dashboard.dashboard import Dashboard
+from clinician_dashboard.settings import Settings
+
+WEIGHTS = hashlib.sha256(b"weights").hexdigest()
+
+
+def jpeg(seed: int, *, width: int = 160, height: int = 120) -> bytes:
+    """A small picture with a dark disc; each seed another."""
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(200, 240, (height, width, 3), dtype=np.uint8)
+    cv2.circle(picture, (width // 2, height // 2), height // 4, (140, 60, 110), -1)
+    ok, encoded = cv2.imencode(".jpg", picture)
+    assert ok
+    return encoded.tobytes()
+
+
+class Maker:
+    """Makes messages of one device."""
+
+    def __init__(self, site: str = "ward", device: str = "scope-1") -> None:
+        self.site = site
+        self.device = device
+        self.count = 0
+
+    def frame(self, case: str = "HL-0001", **changes: Any) -> Frame:
+        self.count += 1
+        image = changes.pop("image", None) or jpeg(self.count)
+        fields: dict[str, Any] = {
+            "frame_id": new_frame_id(),
+            "case": case,
+            "site": self.site,
+            "device": self.device,
+            "sequence": self.count,
+            "captured_at": datetime.now(UTC) - timedelta(seconds=1) + timedelta(milliseconds=self.count),
+            "encoding": "jpeg",
+            "width": 160,
+            "height": 120,
+            "pixel_size_um": 0.5,
+            "quality": Quality(focus=40.0, focus_threshold=10.0, brightness=0.7, foreground=0.3),
+            "image": image,
+            "image_sha256": hashlib.sha256(image).hexdigest(),
+        }
+        return Frame(**(fields | changes))
+
+    def diagnosis(self, frame: Frame, leading: str = "AML", *, top: float = 0.92, **changes: Any) -> Diagnosis:
+        rest = (1 - top) / 4
+        grid = [[max(0.0, 1 - ((x - 3) ** 2 + (y - 3) ** 2) / 8) for x in range(7)] for y in range(7)]
+        fields: dict[str, Any] = {
+            "frame_id": frame.frame_id,
+            "case": frame.case,
+            "site": frame.site,
+            "device": frame.device,
+            "captured_at": frame.captured_at,
+            "diagnosed_at": datetime.now(UTC),
+            "worker": "worker-1",
+            "model": ModelIdentity(
+                name="resnet34-test",
+                version="1.0.0",
+                weights_sha256=WEIGHTS,
+                architecture="resnet34",
+                engine="openvino-bf16",
+                training_data="test images",
+            ),
+            "probabilities": {name: top if name == leading else rest for name in CLASSES},
+            "prediction": leading,
+            "prediction_set": (leading,),
+            "decision": "report",
+            "quality": frame.quality,
+            "ood_score": 12.0,
+            "ood_threshold": 20.0,
+            "activation": grid,
+            "timings": Timings(queue_ms=4, decode_ms=2, inference_ms=6),
+            "image_sha256": frame.image_sha256,
+            "frame_simulated": frame.simulated,
+        }
+        return Diagnosis(**(fields | changes))
+
+    def rejection(self, frame: Frame, **changes: Any) -> Rejection:
+        fields: dict[str, Any] = {
+            "frame_id": frame.frame_id,
+            "case": frame.case,
+            "site": frame.site,
+            "device": frame.device,
+            "code": "corrupt_image",
+            "reason": "the image cannot be decoded",
+            "payload_bytes": len(frame.image),
+            "payload_sha256": hashlib.sha256(frame.image).hexdigest(),
+            "by": "worker-1",
+            "at": datetime.now(UTC),
+        }
+        return Rejection(**(fields | changes))
+
+    def state(self, *, birth: int = 1, **changes: Any) -> DeviceState:
+        fields: dict[str, Any] = {
+            "site": self.site,
+            "device": self.device,
+            "presence": "online",
+            "birth": birth,
+            "at": datetime.now(UTC),
+            "camera": "test camera",
+        }
+        return DeviceState(**(fields | changes))
+
+
+@pytest.fixture
+def make() -> Maker:
+    return Maker()
+
+
+@pytest.fixture
+def another() -> Callable[..., Maker]:
+    return Maker
+
+
+def eventually(true: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> Any:
+    """Wait until ``true()`` is, and return it."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = true()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not happen within {within_s} s: {what or true}")
+        time.sleep(0.02)
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[..., Any]:
+    return eventually
+
+
+@dataclass
+class Far:
+    """The other side of the broker: publishes as edge and worker do, and hears receipts."""
+
+    session: Session
+    topics: Topics = field(default_factory=Topics)
+    receipts: list[Receipt] = field(default_factory=list)
+
+    def send(self, *messages: Any) -> None:
+        for message in messages:
+            self.session.publish(publication(self._topic(message), message))
+
+    def raw(self, topic: str, payload: bytes) -> None:
+        self.session.publish(Publication(topic=topic, payload=payload))
+
+    def recorded(self) -> list[str]:
+        return [receipt.frame_id for receipt in self.receipts if receipt.status == "recorded"]
+
+    def _topic(self, message: Any) -> str:
+        match message:
+            case Frame():
+                return self.topics.frame(message.site, message.device, message.priority)
+            case Diagnosis():
+                return self.topics.diagnosis(message.site, message.device)
+            case Rejection():
+                return self.topics.rejected(message.site, message.device)
+            case DeviceState():
+                return self.topics.state(message.site, message.device)
+            case WorkerState():
+                return self.topics.worker_state(message.worker)
+        raise AssertionError(message)
+
+
+@contextmanager
+def connect(port: int, *, protocol: str) -> Iterator[Far]:
+    heard: list[Receipt] = []
+    session = Session(
+        BrokerSettings(port=port, protocol=protocol),
+        client_id="test-far-side",
+        subscriptions=[Subscription(Topics().all_of("receipt"))],
+        on_message=lambda message: heard.append(Receipt.model_validate_json(message.payload)),
+    )
+    session.start()
+    assert session.wait_connected(10)
+    try:
+        yield Far(session, receipts=heard)
+    finally:
+        session.stop()
+
+
+@pytest.fixture
+def far_side() -> Callable[..., Any]:
+    return connect
+
+
+@dataclass
+class Desk:
+    """A running dashboard and a client of its pages."""
+
+    dashboard: Dashboard
+    http: httpx.Client
+    stop: Callable[[], None]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard.port}"
+
+    def summary(self) -> dict[str, Any]:
+        return self.http.get("/api/v1/summary").raise_for_status().json()
+
+
+@contextmanager
+def run_desk(port: int, directory: Path, *, protocol: str, **changes: Any) -> Iterator[Desk]:
+    settings = Settings(
+        broker=BrokerSettings(port=port, protocol=protocol), directory=directory, port=0, **changes
+    )
+    dashboard = Dashboard(settings)
+    dashboard.start()
+    stopped = threading.Event()
+
+    def stop() -> None:
+        if not stopped.is_set():
+            stopped.set()
+            http.close()
+            dashboard.stop()
+
+    http = httpx.Client(base_url=f"http://127.0.0.1:{dashboard.port}", timeout=10)
+    try:
+        eventually(lambda: dashboard.ready()[0], what="the dashboard is ready")
+        yield Desk(dashboard, http, stop)
+    finally:
+        stop()
+
+
+@pytest.fixture
+def desk() -> Callable[..., Any]:
+    return run_desk
