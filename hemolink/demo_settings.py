@@ -10,6 +10,7 @@ DEVICE = "scope-1"
 WORKER = "worker-1"
 POOL = "demo"
 WATCHABLE_INTERVAL_S = 1.0
+DRAIN_S = 4.0
 PATIENTS = 10
 FRAMES_PER_CASE = 6
 BLANK_SHARE = 0.03
@@ -77,6 +78,7 @@ def edge_settings(options: DemoOptions, *, directory: Path, broker: Mapping[str,
         "broker": dict(broker),
         "camera": camera,
         "delivery": {"settle_on": "recorded", "resend_after_s": 5},
+        "drain_s": DRAIN_S,
         "interval_s": 0.0 if options.once else WATCHABLE_INTERVAL_S,
     }
     if options.frames_wanted is not None:
@@ -91,6 +93,7 @@ def worker_settings(options: DemoOptions, *, directory: Path, broker: Mapping[st
         "directory": str(directory / "worker"),
         "broker": dict(broker),
         "model": options.model,
+        "drain_s": DRAIN_S,
     }
     if options.broker == "mosquitto":
         settings["pool"] = POOL

@@ -23,9 +23,10 @@ def check_broker(broker: BrokerSettings, *, asked_for: bool) -> list[Finding]:
     where = f"{broker.host}:{broker.port}"
     broker = broker.model_copy(update={"connect_timeout_s": min(broker.connect_timeout_s, TIMEOUT_S)})
     session = Session(broker, client_id=f"{broker.root}-doctor-{secrets.token_hex(4)}", on_message=None)
+    untold = session.last_error
     session.start()
     try:
-        if not _connects(session):
+        if not _connects(session, untold=untold):
             if not asked_for:
                 return [
                     fine(
@@ -49,13 +50,12 @@ def check_broker(broker: BrokerSettings, *, asked_for: bool) -> list[Finding]:
         session.stop()
 
 
-def _connects(session: Session) -> bool:
+def _connects(session: Session, *, untold: str) -> bool:
     """Wait for the first outcome: a connection, or a reason why there is none."""
-    first = session.last_error
     deadline = time.monotonic() + 2 * TIMEOUT_S + 1  # once for the connection, once for the answer to CONNECT
     while time.monotonic() < deadline:
         if session.wait_connected(0.1):
             return True
-        if session.last_error != first:
+        if session.last_error != untold:
             return False
     return False

@@ -3,13 +3,12 @@
 import sqlite3
 from pathlib import Path
 
-from edge_agent.settings import Settings
+from edge_agent.settings import Settings, SpoolSettings
 from hemolink.checks.machine import check_disk, check_writable
 from hemolink.checks.sqlite import integrity_fault, open_read_only
 from hemolink.finding import Finding, fault, fine, warning
 
 AREA = "spool"
-NEARLY_FULL = 0.8
 
 
 def check_spool(settings: Settings) -> list[Finding]:
@@ -24,10 +23,10 @@ def check_spool(settings: Settings) -> list[Finding]:
     if reason := integrity_fault(path):
         remedy = "start the edge: it sets the file aside and says so; then send what is in it to support"
         return [*findings, fault(AREA, f"{path} is damaged ({reason})", remedy)]
-    return [*findings, *_filling(path, limit=settings.spool.max_bytes), *_set_aside(directory)]
+    return [*findings, *_filling(path, settings.spool), *_set_aside(directory)]
 
 
-def _filling(path: Path, *, limit: int) -> list[Finding]:
+def _filling(path: Path, bounds: SpoolSettings) -> list[Finding]:
     try:
         connection = open_read_only(path)
         try:
@@ -39,14 +38,14 @@ def _filling(path: Path, *, limit: int) -> list[Finding]:
             connection.close()
     except sqlite3.Error as error:
         return [warning(AREA, f"{path} cannot be read ({error})", "run the doctor of the edge's own release")]
-    said = f"{waiting} frames wait, {size / 1e6:.1f} of {limit / 1e6:.0f} MB"
+    said = f"{waiting} frames wait, {size / 1e6:.1f} of {bounds.max_bytes / 1e6:.0f} MB"
     findings = [
         fault(
             AREA,
             f"{said}: nearly full, the edge stops capturing",
             "see why nothing is delivered: broker and worker",
         )
-        if size > NEARLY_FULL * limit
+        if size > bounds.high_water * bounds.max_bytes
         else fine(AREA, said)
     ]
     if parked:
