@@ -1,0 +1,334 @@
+"""The codec: what goes in comes out, and nothing but a DecodeError comes out of anything else."""
+
+import json
+import time
+import tracemalloc
+from datetime import UTC, datetime, timedelta, timezone
+
+import cbor2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker_config.cbor_profile import check
+from broker_config.codec import MAX_JSON_BYTES, decode, encode
+from broker_config.delivery import DELIVERY, publication
+from broker_config.errors import DecodeError, UnknownVersion
+from broker_config.messages import (
+    CLASSES,
+    Command,
+    CommandResponse,
+    DeviceState,
+    Diagnosis,
+    FleetModel,
+    Frame,
+    Message,
+    ModelIdentity,
+    Quality,
+    Receipt,
+    Rejection,
+    WorkerState,
+    new_frame_id,
+    now,
+)
+
+SHA = "0" * 64
+GRID = tuple((0.5,) * 7 for _ in range(7))
+LEVEL = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=60)
+MOMENT = st.integers(631_152_000_000_000, 3_786_912_000_000_000).map(
+    lambda us: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+)
+FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+FRACTION = st.floats(0.0, 1.0)
+
+
+def frame(**changes: object) -> Frame:
+    fields = {
+        "frame_id": new_frame_id(),
+        "case": "A-1",
+        "site": "clinic",
+        "device": "scope-1",
+        "captured_at": now(),
+        "encoding": "jpeg",
+        "width": 4,
+        "height": 4,
+        "image_sha256": SHA,
+        "image": b"\xff\xd8",
+    }
+    return Frame.model_validate({**fields, **changes})
+
+
+def diagnosis(**changes: object) -> Diagnosis:
+    fields = {
+        "frame_id": new_frame_id(),
+        "case": "A-1",
+        "site": "clinic",
+        "device": "scope-1",
+        "captured_at": now(),
+        "diagnosed_at": now(),
+        "worker": "w1",
+        "model": ModelIdentity(name="resnet34", version="1", weights_sha256=SHA),
+        "probabilities": dict.fromkeys(CLASSES, 0.2),
+        "prediction": "ALL",
+        "prediction_set": ("ALL", "AML"),
+        "decision": "refer",
+        "ood_score": 1.0,
+        "ood_threshold": 2.0,
+        "activation": GRID,
+        "image_sha256": SHA,
+    }
+    return Diagnosis.model_validate({**fields, **changes})
+
+
+def read_or_refuse(payload: bytes, message_type: type[Message]) -> None:
+    """Decode; the only other way out is a DecodeError that keeps the payload."""
+    kept = payload
+    try:
+        decode(payload, message_type)
+    except DecodeError as error:
+        kept = error.payload
+    assert kept == payload
+
+
+def one_of_each() -> list[Message]:
+    state = DeviceState(site="clinic", device="d", presence="online", birth=3, at=now())
+    return [
+        frame(quality=Quality(focus=1.5, flags=("soft_focus",)), stage_x_um=-3.25),
+        diagnosis(reasons=("ood: unlike anything in training",)),
+        Receipt(frame_id=new_frame_id(), status="recorded", by="record", at=now()),
+        Rejection(
+            site="clinic", device="d", code="not_cbor", reason="é", payload_sha256=SHA, by="w1", at=now()
+        ),
+        state,
+        Command(
+            request_id=new_frame_id(),
+            verb="settings",
+            settings={"a": True, "b": 1, "c": 0.5, "d": "x"},
+            at=now(),
+        ),
+        CommandResponse(request_id=new_frame_id(), verb="status", ok=True, state=state, at=now()),
+        WorkerState(worker="w1", pool="p", presence="draining", birth=0, at=now(), frames_per_s=1.25),
+        FleetModel(name="resnet34", version="1", weights_sha256=SHA, at=now()),
+    ]
+
+
+@pytest.mark.parametrize("message", one_of_each(), ids=lambda message: message.kind)
+def test_every_message_survives_the_wire(message: Message) -> None:
+    assert decode(encode(message), type(message)) == message
+
+
+def test_every_kind_of_the_delivery_table_is_tried_above() -> None:
+    assert {type(message) for message in one_of_each()} == {row.message for row in DELIVERY.values()}
+
+
+@given(
+    image=st.binary(min_size=1, max_size=2000),
+    sequence=st.integers(0, 2**53 - 1),
+    captured_at=MOMENT,
+    focus=FLOAT,
+    flags=st.lists(TEXT, max_size=4),
+    site=LEVEL,
+    stage=st.none() | FLOAT,
+)
+def test_any_frame_survives_the_wire(image, sequence, captured_at, focus, flags, site, stage) -> None:
+    sent = frame(
+        image=image,
+        sequence=sequence,
+        captured_at=captured_at,
+        quality=Quality(focus=focus, flags=tuple(flags)),
+        site=site,
+        stage_x_um=stage,
+    )
+    assert decode(encode(sent), Frame) == sent
+
+
+@given(reasons=st.lists(TEXT, max_size=3), score=FLOAT, cell=FRACTION, at=MOMENT)
+def test_any_diagnosis_survives_the_wire(reasons, score, cell, at) -> None:
+    grid = tuple((cell,) * 7 for _ in range(7))
+    sent = diagnosis(reasons=tuple(reasons), ood_score=score, activation=grid, diagnosed_at=at)
+    assert decode(encode(sent), Diagnosis) == sent
+
+
+@given(payload=st.binary(max_size=400))
+def test_arbitrary_bytes_are_a_decode_error_and_kept(payload: bytes) -> None:
+    for message_type in (Frame, Diagnosis, Command):
+        with pytest.raises(DecodeError) as caught:
+            decode(payload, message_type)
+        assert caught.value.payload == payload
+        assert caught.value.code
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.datetimes(timezones=st.just(UTC)),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12) | st.integers(), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(name=st.sampled_from(sorted(Frame.model_fields)), value=ANYTHING)
+@settings(max_examples=200)
+def test_a_frame_with_any_one_field_wrong_is_read_or_refused(name: str, value: object) -> None:
+    fields = cbor2.loads(encode(frame()))
+    payload = cbor2.dumps({**fields, name: value})
+    read_or_refuse(payload, Frame)
+
+
+JSON_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(message=st.sampled_from(one_of_each()[1:]), data=st.data(), value=JSON_ANYTHING)
+@settings(max_examples=200)
+def test_json_with_any_one_field_wrong_is_read_or_refused(
+    message: Message, data: st.DataObject, value: object
+) -> None:
+    name = data.draw(st.sampled_from(sorted(type(message).model_fields)))
+    payload = json.dumps({**json.loads(encode(message)), name: value}).encode()
+    read_or_refuse(payload, type(message))
+
+
+@given(data=st.data())
+def test_a_frame_cut_short_or_with_a_flipped_byte_is_read_or_refused(data: st.DataObject) -> None:
+    payload = bytearray(encode(frame(image=b"x" * 50)))
+    cut = data.draw(st.integers(0, len(payload) - 1))
+    with pytest.raises(DecodeError):
+        decode(bytes(payload[:cut]), Frame)
+    payload[cut] ^= data.draw(st.integers(1, 255))
+    read_or_refuse(bytes(payload), Frame)
+
+
+HOSTILE_CBOR = {
+    "nesting bomb of arrays": b"\x81" * 100_000 + b"\x00",
+    "nesting bomb of maps": b"\xa1\x61a" * 100_000 + b"\x00",
+    "text of 2**60 bytes": b"\xa1\x61a\x7b" + (2**60).to_bytes(8, "big"),
+    "bytes of 2**64 - 1": b"\xa1\x61a\x5b" + b"\xff" * 8,
+    "array of 2**40 items": b"\xa1\x61a\x9b" + (2**40).to_bytes(8, "big"),
+    "map of 2**60 pairs": b"\xbb" + (2**60).to_bytes(8, "big"),
+    "indefinite map": b"\xbf\x61a\x01\xff",
+    "indefinite bytes": b"\xa1\x61a\x5f\x41x\x41y\xff",
+    "datetime tag": cbor2.dumps({"captured_at": datetime(2026, 1, 1, tzinfo=UTC)}),
+    "bignum of 100 kB": b"\xa1\x61a\xc2\x5a" + (100_000).to_bytes(4, "big") + b"\xff" * 100_000,
+    "bigfloat with a huge exponent": b"\xa1\x61a\xc5\x82\x1b" + b"\x7f" + b"\xff" * 7 + b"\x01",
+    "decimal fraction with a huge exponent": b"\xa1\x61a\xc4\x82\x1b" + b"\x7f" + b"\xff" * 7 + b"\x01",
+    "reference to itself": b"\xd8\x1c\xa1\x61a\xd8\x1d\x00",
+    "regular expression tag": cbor2.dumps({"a": cbor2.CBORTag(35, "(a+)+$")}),
+    "key that is a list": b"\xa1\x81\x01\x01",
+    "key that is a number": b"\xa1\x01\x01",
+    "one key twice": b"\xa2\x61a\x01\x61a\x02",
+    "bytes after the end": encode(frame()) + b"\x00",
+    "two frames in one": encode(frame()) * 2,
+    "undefined": b"\xa1\x61a\xf7",
+    "many items": b"\xa1\x61a\x9a" + (50_000).to_bytes(4, "big") + b"\x00" * 50_000,
+    "text that is not UTF-8": b"\xa1\x61a\x61\xff",
+    "not a map": cbor2.dumps([1, 2]),
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("payload", HOSTILE_CBOR.values(), ids=HOSTILE_CBOR.keys())
+def test_hostile_cbor_ends_in_a_decode_error_at_once(payload: bytes) -> None:
+    tracemalloc.start()
+    began = time.perf_counter()
+    try:
+        with pytest.raises(DecodeError) as caught:
+            decode(payload, Frame)
+        elapsed, peak = time.perf_counter() - began, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert elapsed < 0.5
+    assert peak < 2_000_000
+    assert len(str(caught.value)) < 500
+
+
+HOSTILE_JSON = {
+    "nesting bomb": b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "NaN": b'{"ood_score": NaN}',
+    "Infinity": b'{"ood_score": Infinity}',
+    "huge whole number": b'{"schema_version": ' + b"9" * 100_000 + b"}",
+    "one name twice": b'{"verb": "pause", "verb": "resume"}',
+    "UTF-16": '{"verb": "pause"}'.encode("utf-16"),
+    "lone surrogate": b'{"schema_version": 1, "verb": "\\ud800"}',
+    "nested version": b'{"schema_version": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "not an object": b"[]",
+    "a string": b'"pause"',
+    "empty": b"",
+    "too large": b" " * (MAX_JSON_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("payload", HOSTILE_JSON.values(), ids=HOSTILE_JSON.keys())
+def test_hostile_json_ends_in_a_decode_error_at_once(payload: bytes) -> None:
+    began = time.perf_counter()
+    with pytest.raises(DecodeError) as caught:
+        decode(payload, Command)
+    assert time.perf_counter() - began < 0.5
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("version", [0, 2, -1, 2**63, True, "1", None, 1.5, [[[1]]]])
+def test_another_schema_version_is_named(version: object) -> None:
+    payload = json.dumps({**json.loads(encode(one_of_each()[2])), "schema_version": version}).encode()
+    with pytest.raises(UnknownVersion, match="upgrade the receiver first"):
+        decode(payload, Receipt)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message_type"),
+    [
+        ({"at": "0001-01-01T00:00:00+14:00"}, Receipt),
+        ({"at": "2026-01-31T12:00:00"}, Receipt),
+        ({"reason": "a\x00b"}, Receipt),
+        ({"frame_id": "0" * 32 + "\n"}, Receipt),
+        ({"status": "lost"}, Receipt),
+        ({"activation": [[0.5] * 7] * 6}, Diagnosis),
+        ({"activation": [[0.5] * 6] * 7}, Diagnosis),
+        ({"probabilities": {"healthy": 1.0}}, Diagnosis),
+        ({"probabilities": dict.fromkeys(CLASSES, 0.3)}, Diagnosis),
+        ({"ood_score": 1e999}, Diagnosis),
+    ],
+)
+def test_a_field_out_of_bounds_is_named(changes: dict[str, object], message_type: type[Message]) -> None:
+    message = next(one for one in one_of_each() if type(one) is message_type)
+    payload = json.dumps({**json.loads(encode(message)), **changes}).encode()
+    with pytest.raises(DecodeError) as caught:
+        decode(payload, message_type)
+    assert caught.value.code in ("invalid_field", "not_json")
+    assert next(iter(changes)) in str(caught.value) or caught.value.code == "not_json"
+
+
+def test_a_field_of_a_newer_peer_is_ignored() -> None:
+    message = one_of_each()[2]
+    payload = json.dumps({**json.loads(encode(message)), "added_later": {"a": 1}}).encode()
+    assert decode(payload, Receipt) == message
+
+
+def test_times_are_kept_in_utc() -> None:
+    east = datetime(2026, 1, 31, 13, 0, tzinfo=timezone(timedelta(hours=1)))
+    assert decode(encode(frame(captured_at=east)), Frame).captured_at == datetime(
+        2026, 1, 31, 12, 0, tzinfo=UTC
+    )
+
+
+def test_what_we_encode_is_within_the_profile() -> None:
+    check(encode(frame(quality=Quality(flags=("a", "b")), priority="stat", exposure_ms=1.5)))
+
+
+def test_a_publication_carries_its_row() -> None:
+    message = frame()
+    made = publication("hemolink/v1/clinic/scope-1/frame/routine", message)
+    assert (made.qos, made.retain, made.content_type) == (1, False, "application/cbor")
+    assert made.correlation_data == message.frame_id.encode()
+    command = publication("t", one_of_each()[5], response_topic="r")
+    assert (command.expiry_s, command.retain, command.response_topic) == (30, False, "r")
