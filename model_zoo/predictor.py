@@ -1,0 +1,190 @@
+"""From frames to predictions: the one door that the worker and the command line use."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_zoo.card import Card
+from model_zoo.distance import FeatureDistance
+from model_zoo.engines import Engine, Outputs, create_engine
+from model_zoo.engines.protocol import EngineName, Precision
+from model_zoo.errors import EngineError
+from model_zoo.package import ModelPackage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The model's answer for one frame.
+
+    Attributes:
+        probabilities: Calibrated, one a label, in label order; they sum to 1.
+        prediction: The most probable label.
+        prediction_set: Labels that cannot be ruled out at the card's coverage, in label order.
+        decision: `report`, or `refer` to a person.
+        reasons: Why it was referred: sentences that start with a stable code and a colon; empty for `report`.
+        ood_score: Distance from the training frames, 0 and up.
+        ood_threshold: Above it, the frame is referred.
+        activation: Rows of the predicted class's activation map, each value in 0..1.
+    """
+
+    probabilities: tuple[float, ...]
+    prediction: str
+    prediction_set: tuple[str, ...]
+    decision: str
+    reasons: tuple[str, ...]
+    ood_score: float
+    ood_threshold: float
+    activation: tuple[tuple[float, ...], ...]
+
+
+class Predictor:
+    """A package served by an engine.
+
+    `prepare` may be called from any thread, before or after `start`; `infer` from one thread at a time.
+    """
+
+    def __init__(
+        self,
+        package: ModelPackage,
+        *,
+        engine: EngineName = "auto",
+        precision: Precision = "auto",
+        max_batch_size: int = 8,
+    ) -> None:
+        """Store what `start` will need.
+
+        Args:
+            package: A verified package.
+            engine: Which runtime; `auto` takes the best that this machine has.
+            precision: Number format of the computation; `auto` takes the fastest safe one.
+            max_batch_size: Largest number of inputs in one call of `infer`.
+
+        Raises:
+            EngineError: If the engine is unknown or cannot run at that precision.
+        """
+        self.package = package
+        self.max_batch_size = max_batch_size
+        self._engine: Engine = create_engine(
+            package, engine, precision=precision, max_batch_size=max_batch_size
+        )
+        self._distance: FeatureDistance | None = None
+
+    @property
+    def engine_name(self) -> str:
+        """Engine and precision, e.g. `openvino-bf16`; final once started."""
+        return self._engine.name
+
+    def start(self) -> None:
+        """Load, compile and warm up; takes seconds."""
+        self._distance = FeatureDistance.from_package(self.package)
+        self._engine.start()
+        logger.info("serving %s %s with %s", self.package.name, self.package.version, self.engine_name)
+
+    def stop(self) -> None:
+        """Release the engine."""
+        self._engine.stop()
+        self._distance = None
+
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn a frame (H, W, 3) uint8 BGR into a network input (3, 224, 224) float32.
+
+        Raises:
+            ImageError: If the array is no such frame.
+        """
+        return self.package.card.preprocessing.prepare(image)
+
+    def infer(self, batch: Sequence[NDArray[np.float32]]) -> list[Prediction]:
+        """Answer for prepared inputs.
+
+        Args:
+            batch: 1 to `max_batch_size` arrays from `prepare`.
+
+        Returns:
+            One prediction an input, in order.
+
+        Raises:
+            EngineError: If not started, the batch is empty or too large, or the runtime fails.
+        """
+        if self._distance is None:
+            msg = "the predictor has not been started: call start() first"
+            raise EngineError(msg)
+        if not 1 <= len(batch) <= self.max_batch_size:
+            msg = f"a batch holds 1 to {self.max_batch_size} inputs, not {len(batch)}"
+            raise EngineError(msg)
+        outputs = self._engine.run(np.stack(batch))
+        return interpret(outputs, self.package.card, self._distance)
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
+        """Prepare and infer any number of frames, in batches."""
+        inputs = [self.prepare(image) for image in images]
+        predictions: list[Prediction] = []
+        for first in range(0, len(inputs), self.max_batch_size):
+            predictions += self.infer(inputs[first : first + self.max_batch_size])
+        return predictions
+
+
+def calibrated(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """Softmax of logits (N, C) over the temperature, in float64."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    odds = np.exp(scaled)
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
+
+
+def interpret(outputs: Outputs, card: Card, distance: FeatureDistance) -> list[Prediction]:
+    """Turn a network's outputs into predictions, by what the card states."""
+    probabilities = calibrated(outputs.logits, card.calibration.temperature)
+    scores = distance.score(outputs.features)
+    return [
+        _interpret_one(probabilities[row], float(scores[row]), outputs.activation[row], card)
+        for row in range(len(probabilities))
+    ]
+
+
+def _interpret_one(
+    probabilities: NDArray[np.float64], score: float, maps: NDArray[np.float32], card: Card
+) -> Prediction:
+    best = int(probabilities.argmax())
+    calibration, outside = card.calibration, card.out_of_distribution
+    members = tuple(
+        label for label, p in zip(card.labels, probabilities, strict=True) if p >= calibration.set_threshold
+    )
+    reasons: list[str] = []
+    if not score <= outside.threshold:  # also where the score is not a number
+        reasons.append(
+            f"out_of_distribution: the frame is unlike the training smears "
+            f"(score {score:.2f}, limit {outside.threshold:.2f}); the probabilities mean little here."
+        )
+    if not members:
+        reasons.append(
+            f"no_class_certain: no class reaches the probability of {calibration.set_threshold:.2f} "
+            f"that {1 - calibration.set_alpha:.0%} coverage asks for."
+        )
+    elif len(members) > 1:
+        reasons.append(
+            f"ambiguous: {' and '.join(members)} cannot be told apart at {1 - calibration.set_alpha:.0%} coverage."
+        )
+    return Prediction(
+        probabilities=tuple(float(p) for p in probabilities),
+        prediction=card.labels[best],
+        prediction_set=members,
+        decision="refer" if reasons else "report",
+        reasons=tuple(reasons),
+        ood_score=score,
+        ood_threshold=outside.threshold,
+        activation=_grid(maps[best]),
+    )
+
+
+def _grid(activation: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:
+    """Positive evidence only, as in Grad-CAM (Selvaraju et al. 2017), scaled so that the strongest place is 1."""
+    heat = np.maximum(np.nan_to_num(activation), 0.0)
+    top = float(heat.max())
+    if top > 0:
+        heat = heat / top
+    return tuple(tuple(round(float(value), 4) for value in row) for row in heat)

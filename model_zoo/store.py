@@ -1,0 +1,175 @@
+"""Frames prepared for training: decoded once, squashed to the input size, and mapped from disk."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_zoo.errors import DatasetError
+from model_zoo.image import decode_image
+from model_zoo.labels import LABELS
+from model_zoo.manifest import ManifestRow, patient_groups, read_image_bytes
+from model_zoo.preprocessing import Preprocessing
+
+PIXELS_FILE: Final = "frames.u8"
+INDEX_FILE: Final = "frames.json"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class StoredCell:
+    """A white cell of known kind, its centre in pixels of the stored frame (which it may lie outside)."""
+
+    kind: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class StoredFrame:
+    """What is known of one stored frame.
+
+    Attributes:
+        label: Class number.
+        patient: Patient as the source calls it.
+        group: Patient group number.
+        aspect: Width over height of a stored pixel in the tissue (4/3 for a squashed 640 x 480 frame).
+        source: Where it comes from.
+        name: File name, or empty.
+        cells: White cells of known kind; empty where nobody marked any.
+    """
+
+    label: int
+    patient: str
+    group: int
+    aspect: float
+    source: str
+    name: str = ""
+    cells: tuple[StoredCell, ...] = ()
+
+
+class FrameStore:
+    """Frames (N, H, W, 3) of uint8 BGR, mapped from disk, with what is known of each."""
+
+    def __init__(self, pixels: NDArray[np.uint8], frames: list[StoredFrame]) -> None:
+        """Wrap frames already in memory or mapped; `write` and `open` are the usual ways in."""
+        self.pixels = pixels
+        self.frames = frames
+        self.labels: NDArray[np.int64] = np.asarray([frame.label for frame in frames], np.int64)
+        self.groups: NDArray[np.int64] = np.asarray([frame.group for frame in frames], np.int64)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any frame is simulated."""
+        return any(frame.source.startswith("simulated") for frame in self.frames)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of white cell that occur, sorted."""
+        return sorted({cell.kind for frame in self.frames for cell in frame.cells})
+
+    @classmethod
+    def write(
+        cls,
+        folder: Path,
+        items: Iterable[tuple[NDArray[np.uint8], StoredFrame]],
+        *,
+        total: int,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Write frames one by one, then the index; without the index the folder counts as unfinished.
+
+        Args:
+            folder: Made if missing; its earlier content is replaced.
+            items: Frames already squashed, all of one size, each with what is known of it.
+            total: How many there will be, for the progress.
+            progress: Called with frames done and total.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / INDEX_FILE).unlink(missing_ok=True)
+        frames: list[StoredFrame] = []
+        shape: tuple[int, ...] = ()
+        with (folder / PIXELS_FILE).open("wb") as file:
+            for image, frame in items:
+                shape = image.shape
+                file.write(np.ascontiguousarray(image).tobytes())
+                frames.append(frame)
+                if progress is not None:
+                    progress(len(frames), total)
+        index = {
+            "height": shape[0],
+            "width": shape[1],
+            "labels": LABELS,
+            "frames": [asdict(frame) for frame in frames],
+        }
+        temporary = folder / f"{INDEX_FILE}.partial"
+        temporary.write_text(json.dumps(index), encoding="utf-8")
+        temporary.rename(folder / INDEX_FILE)
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Map a store from disk.
+
+        Raises:
+            DatasetError: If it is missing, unfinished or of other labels.
+        """
+        try:
+            index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise DatasetError(f"{folder} holds no finished frame store: build it again") from error
+        if tuple(index["labels"]) != LABELS:
+            raise DatasetError(
+                f"{folder} has the labels {index['labels']}, not {list(LABELS)}: build it again"
+            )
+        frames = [
+            StoredFrame(**{**raw, "cells": tuple(StoredCell(**cell) for cell in raw["cells"])})
+            for raw in index["frames"]
+        ]
+        shape = (len(frames), index["height"], index["width"], 3)
+        pixels = np.memmap(folder / PIXELS_FILE, np.uint8, mode="r", shape=shape)
+        return cls(pixels, frames)
+
+    @classmethod
+    def from_manifest(
+        cls,
+        rows: list[ManifestRow],
+        folder: Path,
+        *,
+        preprocessing: Preprocessing,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Decode every image of a manifest into a store.
+
+        Raises:
+            DatasetError: If an image is missing or differs from its hash.
+            ImageError: If an image cannot be decoded.
+        """
+        return cls.write(folder, _decoded(rows, preprocessing), total=len(rows), progress=progress)
+
+
+def _decoded(
+    rows: list[ManifestRow], preprocessing: Preprocessing
+) -> Iterator[tuple[NDArray[np.uint8], StoredFrame]]:
+    groups = patient_groups(rows)
+    for row, group in zip(rows, groups, strict=True):
+        image = decode_image(read_image_bytes(row))
+        height, width = image.shape[:2]
+        yield (
+            preprocessing.resize(image),
+            StoredFrame(
+                label=LABELS.index(row.label),
+                patient=row.patient,
+                group=int(group),
+                aspect=(width / preprocessing.width) / (height / preprocessing.height),
+                source=row.source,
+                name=row.path.name,
+            ),
+        )
