@@ -22,7 +22,7 @@ _NORMAL_EXPOSURE_MS = 10.0
 _KEPT_TILES = 64
 _SOFT_LIMIT_PX = 1.7  # blur up to here is part of the tissue's picture; more comes after the stain
 _OUT_OF_FOCUS_UM = 3.0
-_STRAND_UM = 3.6
+_STRAND_UM = 3.1
 
 
 class Microscope:
