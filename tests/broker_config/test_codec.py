@@ -32,6 +32,7 @@ from broker_config.messages import (
     now,
 )
 
+QUICK = settings(deadline=None, max_examples=150)  # a shared machine may pause at any moment
 SHA = "0" * 64
 GRID = tuple((0.5,) * 7 for _ in range(7))
 LEVEL = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
@@ -131,6 +132,7 @@ def test_every_kind_of_the_delivery_table_is_tried_above() -> None:
     site=LEVEL,
     stage=st.none() | FLOAT,
 )
+@QUICK
 def test_any_frame_survives_the_wire(image, sequence, captured_at, focus, flags, site, stage) -> None:
     sent = frame(
         image=image,
@@ -144,6 +146,7 @@ def test_any_frame_survives_the_wire(image, sequence, captured_at, focus, flags,
 
 
 @given(reasons=st.lists(TEXT, max_size=3), score=FLOAT, cell=FRACTION, at=MOMENT)
+@QUICK
 def test_any_diagnosis_survives_the_wire(reasons, score, cell, at) -> None:
     grid = tuple((cell,) * 7 for _ in range(7))
     sent = diagnosis(reasons=tuple(reasons), ood_score=score, activation=grid, diagnosed_at=at)
@@ -151,6 +154,7 @@ def test_any_diagnosis_survives_the_wire(reasons, score, cell, at) -> None:
 
 
 @given(payload=st.binary(max_size=400))
+@QUICK
 def test_arbitrary_bytes_are_a_decode_error_and_kept(payload: bytes) -> None:
     for message_type in (Frame, Diagnosis, Command):
         with pytest.raises(DecodeError) as caught:
@@ -175,7 +179,7 @@ ANYTHING = st.recursive(
 
 
 @given(name=st.sampled_from(sorted(Frame.model_fields)), value=ANYTHING)
-@settings(max_examples=200)
+@QUICK
 def test_a_frame_with_any_one_field_wrong_is_read_or_refused(name: str, value: object) -> None:
     fields = cbor2.loads(encode(frame()))
     payload = cbor2.dumps({**fields, name: value})
@@ -190,7 +194,7 @@ JSON_ANYTHING = st.recursive(
 
 
 @given(message=st.sampled_from(one_of_each()[1:]), data=st.data(), value=JSON_ANYTHING)
-@settings(max_examples=200)
+@QUICK
 def test_json_with_any_one_field_wrong_is_read_or_refused(
     message: Message, data: st.DataObject, value: object
 ) -> None:
@@ -200,6 +204,7 @@ def test_json_with_any_one_field_wrong_is_read_or_refused(
 
 
 @given(data=st.data())
+@QUICK
 def test_a_frame_cut_short_or_with_a_flipped_byte_is_read_or_refused(data: st.DataObject) -> None:
     payload = bytearray(encode(frame(image=b"x" * 50)))
     cut = data.draw(st.integers(0, len(payload) - 1))

@@ -1,6 +1,5 @@
 """What daemons share: births, durable files, signals, the monitor, logs."""
 
-import io
 import json
 import logging
 import os
@@ -77,7 +76,7 @@ def test_a_second_signal_ends_at_once() -> None:
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -113,16 +112,14 @@ def test_a_status_that_fails_does_not_end_the_monitor(caplog: pytest.LogCaptureF
 
 
 @pytest.fixture
-def log_lines(monkeypatch: pytest.MonkeyPatch):
+def log_lines(capsys: pytest.CaptureFixture[str]):
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
 
     def lines(form: str) -> list[str]:
         logs.configure("info", form)
         logging.getLogger("x").info("hello\nforged %s", "\x1b[31m", extra={"frame_id": "f1", "case": "A-1"})
-        return stream.getvalue().splitlines()
+        return capsys.readouterr().err.splitlines()
 
     yield lines
     root.handlers[:] = handlers
