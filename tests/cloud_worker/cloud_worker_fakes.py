@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -135,7 +135,7 @@ class FarEnd:
             max_inflight=15,
         )
 
-    def __enter__(self) -> "FarEnd":
+    def __enter__(self) -> Self:
         self.session.connect()
         return self
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from broker_config.codec import encode
+from cloud_worker.commands import worker as command
 
 pytestmark = pytest.mark.mosquitto
 
@@ -184,8 +185,6 @@ def test_dead_letters_are_bounded_and_counted(mosquitto_broker, fakes, start_wor
 
 
 def test_dead_letters_can_be_listed_and_replayed(mosquitto_broker, fakes, start_worker, tmp_path):
-    from cloud_worker.commands import worker as command
-
     settings = tmp_path / "worker.yaml"
     settings.write_text(
         f"broker: {{port: {mosquitto_broker.port}}}\nworker: w1\ndirectory: {tmp_path / 'w1'}\n"

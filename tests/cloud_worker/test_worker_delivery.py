@@ -1,5 +1,6 @@
 """At least once: through cuts, kills, drains and a broken engine."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -45,18 +46,14 @@ class Proxy:
         except OSError:
             pass
         for end in (source, sink):
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def cut(self):
         for pair in self._pairs:
             for end in pair:
-                try:
+                with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
                 end.close()
         self._pairs = []
 
