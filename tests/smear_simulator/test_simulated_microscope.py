@@ -21,7 +21,7 @@ STILL = Faults(dust=0, defocus_um=0, drift_um=0, exposure=0)
 
 def sharpness(image: np.ndarray) -> float:
     # of the tissue, not of the sensor's noise
-    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (0, 0), 3)
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32), (0, 0), 3)
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
 
