@@ -11,6 +11,7 @@
     |   |-- SpoolFull        the frame would exceed the spool's limit
     |   `-- SpoolUnavailable the disk is full, read-only or failing
     |-- CaseRefused          a case code that may not be used
+    |-- OrderFailed          an order to a running agent was not answered
     `-- AgentRefused         the agent cannot start, such as beside another one in the same directory
 """
 
@@ -59,6 +60,10 @@ class SpoolUnavailable(SpoolError):
 
 class CaseRefused(EdgeError):
     """Raised when a case code may not be used."""
+
+
+class OrderFailed(EdgeError):
+    """Raised when an order could not be sent to a running agent, or was not answered."""
 
 
 class AgentRefused(EdgeError):

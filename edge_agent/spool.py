@@ -16,12 +16,13 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from broker_config.topics import PRIORITIES, Priority
 from edge_agent.errors import SpoolFull, SpoolUnavailable
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class SpooledFrame:
 
     frame_id: str
     sequence: int
-    priority: str
+    priority: Priority
     case: str
     captured_at: str
     payload: bytes = field(repr=False)
@@ -80,7 +81,7 @@ class SpoolRow:
 
     frame_id: str
     sequence: int
-    priority: str
+    priority: Priority
     case: str
     captured_at: str
     size: int
@@ -143,10 +144,25 @@ class Spool:
                 raise self._unavailable(error) from None
             self._set_aside(error)
 
-    def _open(self) -> None:
-        connection = sqlite3.connect(
+    def attach(self) -> None:
+        """Open a spool beside the agent that owns it: nothing is checked, set aside or rescheduled.
+
+        Raises:
+            SpoolUnavailable: If it cannot be read.
+        """
+        try:
+            self._connection = self._connect()
+            self.recount()
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from None
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
             self._path, timeout=10.0, isolation_level=None, check_same_thread=False, cached_statements=64
         )
+
+    def _open(self) -> None:
+        connection = self._connect()
         try:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
@@ -277,15 +293,21 @@ class Spool:
 
     # Uplink side
 
-    def next_due(self, now: float) -> SpoolRow | None:
-        """Return the frame to publish next: stat before routine, then the longest due."""
+    def next_due(self, now: float, *, excluding: Collection[str] = ()) -> SpoolRow | None:
+        """Return the frame to publish next: stat before routine, then the longest due.
+
+        Args:
+            now: Present time of the spool's clock.
+            excluding: Ids to pass over; few.
+        """
+        marks = ", ".join("?" * len(excluding))
         with self._lock:
             connection = self._open_connection()
-            for priority in ("stat", "routine"):
+            for priority in PRIORITIES:
                 row = connection.execute(
                     f"SELECT {_COLUMNS} FROM frames WHERE state != 'parked' AND priority = ? AND due_at <= ? "  # noqa: S608
-                    "ORDER BY due_at, sequence LIMIT 1",
-                    (priority, now),
+                    f"AND frame_id NOT IN ({marks}) ORDER BY due_at, sequence LIMIT 1",
+                    (priority, now, *excluding),
                 ).fetchone()
                 if row is not None:
                     return SpoolRow(*row)

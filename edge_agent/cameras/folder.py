@@ -130,15 +130,8 @@ class FolderCamera:
         name = f"file {self._number} ({file.token[:12]})"
         if self._settings.log_file_names:
             name = f"file {file.name!r}"
-        path = self._settings.path / file.name
         try:
-            if file.size > self._settings.max_file_bytes:
-                raise UnreadableFrame(
-                    f"it has {file.size} bytes, more than camera.max_file_bytes ({self._settings.max_file_bytes}): it "
-                    "was not read; raise the limit if such files are expected",
-                    code="file_too_large",
-                )
-            image, original = read_image(path.read_bytes(), max_pixels=self._settings.max_pixels)
+            image, original = read_image(self._read(file), max_pixels=self._settings.max_pixels)
         except OSError as error:
             raise UnreadableFrame(
                 f"{name}: it cannot be read ({error.strerror or type(error).__name__}): check its permissions",
@@ -155,3 +148,12 @@ class FolderCamera:
             source=file.token,
             name=name,
         )
+
+    def _read(self, file: _File) -> bytes:
+        if file.size > self._settings.max_file_bytes:
+            raise UnreadableFrame(
+                f"it has {file.size} bytes, more than camera.max_file_bytes ({self._settings.max_file_bytes}): it "
+                "was not read; raise the limit if such files are expected",
+                code="file_too_large",
+            )
+        return (self._settings.path / file.name).read_bytes()

@@ -17,6 +17,7 @@ from edge_agent.errors import UnreadableFrame
 MAX_SIDE = 65_535
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
+_FILL, _END_OF_IMAGE, _START_OF_SCAN = 0xFF, 0xD9, 0xDA
 _JPEG_STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _JPEG_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _JPEG_BETWEEN_SCANS = {0xC4, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
@@ -141,16 +142,34 @@ def _corrupt(form: str, what: str) -> UnreadableFrame:
 
 def _jpeg(data: bytes) -> Header:
     kept = [data[:2]]
-    position = 2
     size: tuple[int, int] | None = None
+    scan = 0
+    for marker, start, end in _jpeg_segments(data):
+        if marker in _JPEG_START_OF_FRAME:
+            precision, height, width = struct.unpack_from(">BHH", data, start + 4)
+            if precision != 8:  # noqa: PLR2004 - baseline and progressive: 8 bits
+                raise _corrupt("JPEG", f"{precision} bits a sample")
+            size = (width, height)
+        if marker not in _JPEG_DROPPED:
+            kept.append(data[start:end])
+        scan = end
+    if size is None:
+        raise _corrupt("JPEG", "a scan before its frame header")
+    kept.append(data[scan : _end_of_scans(data, scan)])
+    return Header("JPEG", *size, stripped=b"".join(kept), encoding="jpeg")
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each segment up to and including the first Start Of Scan."""
+    position = 2
     while True:
-        if data[position] != 0xFF:
-            raise _corrupt("JPEG", "no marker where one must be")
         marker = data[position + 1]
-        if marker == 0xFF:
+        if data[position] != _FILL:
+            raise _corrupt("JPEG", "no marker where one must be")
+        if marker == _FILL:
             position += 1
             continue
-        if marker == 0xD9 or marker in _JPEG_STANDALONE:
+        if marker == _END_OF_IMAGE or marker in _JPEG_STANDALONE:
             raise _corrupt("JPEG", "no scan in it")
         (length,) = struct.unpack_from(">H", data, position + 2)
         if length < 2:  # noqa: PLR2004 - the length counts its own two bytes
@@ -158,20 +177,10 @@ def _jpeg(data: bytes) -> Header:
         end = position + 2 + length
         if end > len(data):
             raise _truncated("JPEG")
-        if marker in _JPEG_START_OF_FRAME:
-            precision, height, width = struct.unpack_from(">BHH", data, position + 4)
-            if precision != 8:  # noqa: PLR2004 - baseline and progressive: 8 bits
-                raise _corrupt("JPEG", f"{precision} bits a sample")
-            size = (width, height)
-        if marker not in _JPEG_DROPPED:
-            kept.append(data[position:end])
+        yield marker, position, end
+        if marker == _START_OF_SCAN:
+            return
         position = end
-        if marker == 0xDA:
-            break
-    if size is None:
-        raise _corrupt("JPEG", "a scan before its frame header")
-    kept.append(data[position : _end_of_scans(data, position)])
-    return Header("JPEG", *size, stripped=b"".join(kept), encoding="jpeg")
 
 
 def _end_of_scans(data: bytes, position: int) -> int:
@@ -181,16 +190,16 @@ def _end_of_scans(data: bytes, position: int) -> int:
         if position < 0 or position + 1 >= len(data):
             raise _truncated("JPEG")
         marker = data[position + 1]
-        if marker == 0xD9:
+        if marker == _END_OF_IMAGE:
             return position + 2
-        if marker == 0x00 or marker in _JPEG_STANDALONE:
+        if marker == 0 or marker in _JPEG_STANDALONE:
             position += 2
-        elif marker == 0xFF:
+        elif marker == _FILL:
             position += 1
-        elif marker == 0xDA or marker in _JPEG_BETWEEN_SCANS:
+        elif marker == _START_OF_SCAN or marker in _JPEG_BETWEEN_SCANS:
             if position + 4 > len(data):
                 raise _truncated("JPEG")
-            position += 2 + struct.unpack_from(">H", data, position + 2)[0]
+            position += 2 + int(struct.unpack_from(">H", data, position + 2)[0])
         else:
             raise _corrupt("JPEG", f"marker {marker:02X} inside a scan")
 
