@@ -3,6 +3,8 @@
 Imports numpy and OpenCV, and nothing of Hemolink. Everything that comes from here is SIMULATED.
 """
 
+from smear_simulator.confound import Confound
+from smear_simulator.contact_sheet import contact_sheet
 from smear_simulator.dataset import write_dataset
 from smear_simulator.errors import SettingError, SimulatorError, UnknownDiseaseError
 from smear_simulator.field import Cell, Field, Truth
@@ -14,6 +16,7 @@ from smear_simulator.patient import Patient, Stain, population
 __all__ = [
     "CLASSES",
     "Cell",
+    "Confound",
     "Faults",
     "Field",
     "Microscope",
@@ -23,6 +26,7 @@ __all__ = [
     "Stain",
     "Truth",
     "UnknownDiseaseError",
+    "contact_sheet",
     "population",
     "write_dataset",
 ]

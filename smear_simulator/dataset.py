@@ -2,11 +2,12 @@
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 
+from smear_simulator.confound import Confound
 from smear_simulator.errors import SettingError, SimulatorError
 from smear_simulator.field import Field
 from smear_simulator.microscope import Microscope
@@ -22,15 +23,6 @@ _NOTICE = (
 )
 
 
-def frames(*, patients: int, frames: int, seed: int, width: int = 640, height: int = 480) -> Iterator[Field]:
-    """Yield ``frames`` fields of each of ``patients`` patients, patient by patient."""
-    for patient in population(patients, seed=seed):
-        microscope = Microscope(patient, width=width, height=height, seed=seed)
-        for _ in range(frames):
-            yield microscope.capture()
-            microscope.next_field()
-
-
 def write_dataset(
     directory: Path | str,
     *,
@@ -40,6 +32,7 @@ def write_dataset(
     width: int = 640,
     height: int = 480,
     progress: Callable[[int, int], None] | None = None,
+    confound: Confound | None = None,
 ) -> Path:
     """Render simulated frames into a folder.
 
@@ -51,6 +44,7 @@ def write_dataset(
         width: Frame width in pixels.
         height: Frame height in pixels.
         progress: Called with (frames done, frames in all) after each frame.
+        confound: A fault to plant, for audits that must find it; none by default.
 
     Returns:
         Path of the manifest. No path in it tells a label.
@@ -66,6 +60,8 @@ def write_dataset(
     total = patients * frames
     rows: list[dict[str, object]] = []
     people = population(patients, seed=seed)
+    if confound is not None:
+        people = [confound.plant(patient) for patient in people]
     try:
         (root / "images").mkdir(parents=True, exist_ok=True)
         (root / "SIMULATED.txt").write_text(_NOTICE, encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from smear_simulator import CLASSES, Field, Microscope, Patient, population
+from smear_simulator import CLASSES, Confound, Field, Microscope, Patient, population
 
 PATIENTS = 240
 
@@ -113,3 +113,14 @@ def test_twins_differ_in_disease_alone():
     spread = values.std(axis=(0, 1))
     # No class's mean stands off by more than a fifth of the spread between patients.
     assert np.abs(effect / spread).max() < 1 / 5
+
+
+def test_a_planted_confound_is_found():
+    confound = Confound(background_tint_by_class=True)
+    rows, labels = [], []
+    for patient in population(60, seed=5):
+        image = Microscope(confound.plant(patient), width=160, height=120, seed=1).capture().image
+        rows.append(colour(image.reshape(-1, 3)))
+        labels.append(CLASSES.index(patient.disease))
+    low, _ = wilson(hits(rows, np.array(labels)), len(labels))
+    assert low > 0.20

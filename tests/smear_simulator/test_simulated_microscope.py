@@ -1,6 +1,7 @@
 """The simulated microscope behaves as a microscope: a stage, a focus, an exposure, and the truth."""
 
 import itertools
+import time
 
 import cv2
 import numpy as np
@@ -188,3 +189,19 @@ def test_population_is_balanced_opaque_and_seeded():
 def test_what_cannot_be_is_refused_with_the_remedy(attempt, error, words):
     with pytest.raises(error, match=words):
         attempt()
+
+
+def test_fields_come_fast_enough_for_a_camera():
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        microscope = Microscope(Patient.sample("AML", seed=12))
+        microscope.capture()
+        start = time.process_time()
+        for _ in range(12):
+            microscope.next_field()
+            microscope.capture()
+        rate = 12 / (time.process_time() - start)
+    finally:
+        cv2.setNumThreads(threads)
+    assert rate >= 10  # a guard that holds on a busy machine; an idle core gives more than 20
