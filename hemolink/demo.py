@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from hemolink.tally import Tally
 READY_TIMEOUT_S = 120.0
 STALL_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 8.0
+LISTED_CASES = 500
 _WATCH_INTERVAL_S = 0.25
 
 
@@ -122,6 +124,7 @@ class Demo:
             elif now.complete and not told_finished:
                 told_finished = True
                 self._console.say("Every frame is answered. The page stays open; Ctrl-C stops all.")
+        self._ask_referred()
         return self.tally
 
     def stop(self) -> None:
@@ -168,20 +171,28 @@ class Demo:
     def _count(self) -> Tally:
         dashboard, _worker, edge = self._children
         try:
-            # The record first: a frame that arrives between the two answers is then on its way, never lost.
-            record = dashboard.get_json("/api/v1/summary")
-            self.tally = Tally.of(edge.get_json("/status"), record)
+            status = edge.get_json("/status")
+            self.tally = Tally.of(status, dashboard.get_json("/api/v1/summary"))
         except Unanswered:
             for child in self._children:
                 child.check()  # a process that ended says why; one that is only busy is asked again
         return self.tally
 
+    def _ask_referred(self) -> None:
+        """Add how many frames were referred to a person; left out if the record has too many cases to list."""
+        try:
+            listed = self._children[0].get_json(f"/api/v1/cases?limit={LISTED_CASES}")
+        except Unanswered:
+            return
+        cases = listed.get("cases", [])
+        if listed.get("matching") == len(cases):
+            self.tally = replace(self._count(), referred=sum(int(case.get("referred", 0)) for case in cases))
+
     def _stalled(self, now: Tally) -> str:
-        waiting = now.frames - now.answered
         cause = now.alarm or "no process reports a fault"
         return (
-            f"nothing moved for {self._stall_timeout_s:.0f} s: {waiting} of {now.frames} frames have no answer, "
-            f"{now.spooled} of them still in the spool ({cause}). "
+            f"nothing moved for {self._stall_timeout_s:.0f} s: of {now.frames} frames {now.waiting} wait in the "
+            f"spool and {now.lost} are lost ({cause}). "
             f"{self._children[1].last_words()}\n{self._children[2].last_words()}"
         )
 

@@ -20,6 +20,7 @@ class Tally:
         finished: Whether the camera has no more to give.
         duplicates: Second copies of a frame that the record saw and did not store again.
         rejected: Dead letters in the record.
+        referred: Recorded frames that the model refers to a person; none if it was not asked.
         reasons: How often each reason to refuse a frame occurred, by its code.
         alarm: What the edge says a person must see to, empty when all is well.
         latency_ms: Percentiles of the time from capture to record, by name.
@@ -36,6 +37,7 @@ class Tally:
     duplicates: int = 0
     rejected: int = 0
     cases: int = 0
+    referred: int | None = None
     reasons: Mapping[str, int] = field(default_factory=dict)
     alarm: str = ""
     latency_ms: Mapping[str, float | None] = field(default_factory=dict)
@@ -44,7 +46,10 @@ class Tally:
 
     @classmethod
     def of(cls, edge: Mapping[str, Any], record: Mapping[str, Any]) -> "Tally":
-        """Combine the edge's /status with the record's /api/v1/summary."""
+        """Combine the edge's /status with the record's /api/v1/summary, which was asked after it.
+
+        In that order a frame that moves between the two answers is counted twice for a moment, and never missed.
+        """
         unreadable = int(edge.get("unreadable", 0))
         latency = record.get("latency_ms") or {}
         return cls(
@@ -73,8 +78,13 @@ class Tally:
 
     @property
     def lost(self) -> int:
-        """Frames that were taken and of which neither the record nor the edge can give an account."""
-        return max(0, self.frames - self.answered)
+        """Frames that were taken and of which neither the record nor the edge's spool can give an account."""
+        return max(0, self.frames - self.answered - self.spooled)
+
+    @property
+    def waiting(self) -> int:
+        """Frames that are on their way: still in the edge's spool."""
+        return max(0, self.frames - self.answered - self.lost)
 
     @property
     def complete(self) -> bool:
@@ -94,6 +104,10 @@ class Tally:
             "model": self.model,
             "cases": self.cases,
         }
+        if self.referred is not None:
+            result["referred"] = self.referred
+        if self.waiting:
+            result["waiting"] = self.waiting
         if self.parked:
             result["rejected"] = self.parked
         if self.unreadable:
@@ -106,12 +120,14 @@ class Tally:
         """Return one line for a person to watch."""
         parts = [
             f"{self.frames} frames taken",
-            f"{self.recorded} in the record",
-            f"{self.cases} cases",
+            f"{self.recorded} in the record"
+            + ("" if self.referred is None else f" ({self.referred} referred)"),
+            f"{self.cases} case" + ("" if self.cases == 1 else "s"),
         ]
-        waiting = self.frames - self.answered
-        if waiting > 0:
-            parts.append(f"{waiting} on their way")
+        if self.waiting:
+            parts.append(f"{self.waiting} on their way")
+        if self.lost:
+            parts.append(f"{self.lost} LOST")
         if self.quality_rejected:
             parts.append(f"{self.quality_rejected} refused by the quality gate")
         if self.unreadable:
@@ -120,7 +136,7 @@ class Tally:
             parts.append(f"{self.parked} rejected")
         p50 = self.latency_ms.get("p50")
         if p50 is not None:
-            parts.append(f"{p50:.0f} ms each")
+            parts.append(f"half of them within {p50 / 1000:.2g} s")
         if self.alarm:
             parts.append(f"! {self.alarm}")
         return " · ".join(parts)

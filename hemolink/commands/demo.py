@@ -93,7 +93,7 @@ def demo(*, keep: Path | None, as_json: bool, port: int | None, **choices: Any) 
     if as_json:
         result = tally.as_json() | {"broker": options.broker, "simulated": True}
         click.echo(json.dumps(result | ({"fault": fault} if fault else {})))
-    if fault or (options.once and (tally.lost or not tally.complete) and not shutdown.requested.is_set()):
+    if fault or tally.lost or (options.once and not tally.complete):
         raise SystemExit(1)
 
 
