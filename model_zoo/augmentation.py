@@ -144,4 +144,4 @@ def illuminate(image: Image, rng: np.random.Generator) -> Image:
         + slope[0] * np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
         + slope[1] * np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
     )
-    return np.clip(image * field[:, :, None].astype(np.float32), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image * field[:, :, None].astype(np.float32), 0, 255), np.uint8)

@@ -1,5 +1,7 @@
 """Figures on test patients, each with its interval, and the table that shows them."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,7 +10,7 @@ from model_zoo.card import Card, ClassMetrics, Estimate, Metrics
 from model_zoo.distance import FeatureDistance
 from model_zoo.engines import Outputs
 from model_zoo.intervals import bootstrap, bootstrapped, f1_scores, patient_confusions, proportion, recalls
-from model_zoo.predictor import calibrated, interpret
+from model_zoo.predictor import Predictor, calibrated, interpret
 
 SIMULATED_STATEMENT = "SIMULATED: frames of simulated patients; says nothing of accuracy on real smears."
 REAL_STATEMENT = "Frames of the named sources only; where class equals source, this measures the source as much as disease."
@@ -63,6 +65,19 @@ def measure(
         reported_accuracy=proportion(int((right & reported).sum()), int(reported.sum())),
         baseline_macro_accuracy=baseline,
     )
+
+
+def collect(predictor: Predictor, inputs: Iterable[NDArray[np.float32]]) -> Outputs:
+    """Run prepared inputs through a started predictor, in batches."""
+    found, batch = [], []
+    for prepared in inputs:
+        batch.append(prepared)
+        if len(batch) == predictor.max_batch_size:
+            found.append(predictor.run(batch))
+            batch = []
+    if batch:
+        found.append(predictor.run(batch))
+    return Outputs(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
 def macro_accuracy(confusions: NDArray[np.float64]) -> Estimate:

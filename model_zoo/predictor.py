@@ -79,6 +79,18 @@ class Predictor:
         """Engine and precision, e.g. `openvino-bf16`; final once started."""
         return self._engine.name
 
+    @property
+    def distance(self) -> FeatureDistance:
+        """The package's model of the training features; there once started.
+
+        Raises:
+            EngineError: If the predictor has not been started.
+        """
+        if self._distance is None:
+            msg = "the predictor has not been started: call start() first"
+            raise EngineError(msg)
+        return self._distance
+
     def start(self) -> None:
         """Load, compile and warm up; takes seconds."""
         self._distance = FeatureDistance.from_package(self.package)
@@ -110,14 +122,21 @@ class Predictor:
         Raises:
             EngineError: If not started, the batch is empty or too large, or the runtime fails.
         """
+        return interpret(self.run(batch), self.package.card, self.distance)
+
+    def run(self, batch: Sequence[NDArray[np.float32]]) -> Outputs:
+        """The network's raw outputs for prepared inputs, as `infer` interprets them.
+
+        Raises:
+            EngineError: If not started, the batch is empty or too large, or the runtime fails.
+        """
         if self._distance is None:
             msg = "the predictor has not been started: call start() first"
             raise EngineError(msg)
         if not 1 <= len(batch) <= self.max_batch_size:
             msg = f"a batch holds 1 to {self.max_batch_size} inputs, not {len(batch)}"
             raise EngineError(msg)
-        outputs = self._engine.run(np.stack(batch))
-        return interpret(outputs, self.package.card, self._distance)
+        return self._engine.run(np.stack(batch))
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
         """Prepare and infer any number of frames, in batches."""

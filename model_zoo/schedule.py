@@ -50,44 +50,39 @@ def one_cycle(step: int, steps: int, peak: float, *, warm: float = 0.15, floor: 
     return peak * (floor + (1 - floor) * (1 + math.cos(math.pi * min(rest, 1.0))) / 2)
 
 
-def default_plan(*, frames: int, cells: bool, pretrained: bool, epochs: int = 10) -> list[Stage]:
+def plan_stages(
+    *,
+    cells: bool,
+    pretrained: bool,
+    epochs: int,
+    samples: int,
+    cell_epochs: int = 10,
+    cell_samples: int = 10_240,
+) -> list[Stage]:
     """A plan that suits the data.
 
-    With cells of known kind (simulated frames), the body first learns single cells on small crops, at a twelfth of the
-    cost of a whole field, and then fields. With pre-trained weights, the head comes first, then all, the body more
-    slowly. Otherwise the size grows.
+    With pre-trained weights, the head comes first, then all, the body more slowly. From scratch, with cells of known
+    kind (simulated frames), the body first learns single cells on small crops, at a twelfth of the cost of a whole
+    field, and then fields; without, the size of the input grows.
 
     Args:
-        frames: Frames of the training part.
         cells: Whether white cells of known kind are marked.
         pretrained: Whether the body starts from pre-trained weights.
-        epochs: Passes over whole fields, at full size.
+        epochs: Epochs over whole fields at full size.
+        samples: Fields an epoch.
+        cell_epochs: Epochs over crops of single cells.
+        cell_samples: Crops an epoch.
     """
-    batch = 16 if frames < 2000 else 24  # noqa: PLR2004
-    batch = min(batch, max(2, frames))
+    batch = min(16, samples)
+    kind_weight = 0.5 if cells else 0.0
     if pretrained:
         return [
-            Stage("head", "fields", 224, 1, frames, batch, 3e-3, body_rate=0.0),
-            Stage(
-                "all",
-                "fields",
-                224,
-                epochs,
-                frames,
-                batch,
-                1e-3,
-                body_rate=0.1,
-                kind_weight=0.3 if cells else 0.0,
-            ),
+            Stage("head", "fields", 224, 1, samples, batch, 3e-3, body_rate=0.0, kind_weight=kind_weight),
+            Stage("all", "fields", 224, epochs, samples, batch, 1e-3, body_rate=0.2, kind_weight=kind_weight),
         ]
-    if cells:
+    full = Stage("fields", "fields", 224, epochs, samples, batch, 7e-4, kind_weight=kind_weight)
+    if cells and cell_epochs:
         crops = Augmentation(shift=0.1)
-        per_epoch = max(512, min(12_000, frames * 4))
-        return [
-            Stage("cells", "cells", 64, 10, per_epoch, 64, 2e-3, augmentation=crops),
-            Stage("fields", "fields", 224, max(1, epochs // 3), frames, batch, 7e-4, kind_weight=0.5),
-        ]
-    return [
-        Stage("small", "fields", 128, epochs, frames, batch, 2e-3),
-        Stage("full", "fields", 224, max(1, epochs // 4), frames, batch, 5e-4),
-    ]
+        size = min(64, cell_samples)
+        return [Stage("cells", "cells", 64, cell_epochs, cell_samples, size, 2e-3, augmentation=crops), full]
+    return [Stage("small", "fields", 128, 2 * epochs, samples, batch, 2e-3), full]

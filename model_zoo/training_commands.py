@@ -1,0 +1,297 @@
+"""`hemolink model train | evaluate | package`: the commands that make models."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from model_zoo.card import Metrics
+    from model_zoo.manifest import ManifestRow
+    from model_zoo.predictor import Predictor
+    from model_zoo.store import FrameStore
+
+FRAMES: Final = "frames"
+FRACTIONS: Final = (0.77, 0.09, 0.14)
+
+_as_json = click.option(
+    "--json", "as_json", is_flag=True, help="End with one JSON document on standard output."
+)
+_run_folder = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--architecture", type=click.Choice(["resnet34", "densenet121"]), default="resnet34", show_default=True
+)
+@click.option("--run", type=_run_folder, required=True, help="Folder for frames, checkpoints and notes.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="A manifest.csv (path, label, patient, ...), or its folder; simulated frames otherwise.",
+)
+@click.option(
+    "--patients", type=click.IntRange(15), default=2200, show_default=True, help="Simulated patients."
+)
+@click.option(
+    "--frames", type=click.IntRange(1), default=4, show_default=True, help="Fields of each of them."
+)
+@click.option("--seed", type=click.IntRange(0), default=20260711, show_default=True)
+@click.option("--from-scratch", is_flag=True, help="Start from random weights instead of ImageNet's.")
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="ImageNet weights from a local safetensors file (timm's tensor names), instead of the hub.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=8, show_default=True, help="Epochs over whole fields."
+)
+@click.option("--samples", type=click.IntRange(16), default=1600, show_default=True, help="Fields an epoch.")
+@click.option(
+    "--cell-epochs",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="Epochs over crops of single cells first, where their kinds are known and training is from scratch.",
+)
+@click.option(
+    "--cell-samples", type=click.IntRange(16), default=10240, show_default=True, help="Crops an epoch."
+)
+@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+@_as_json
+def train(
+    *,
+    architecture: str,
+    run: Path,
+    data: Path | None,
+    patients: int,
+    frames: int,
+    seed: int,
+    from_scratch: bool,
+    weights: Path | None,
+    epochs: int,
+    samples: int,
+    cell_epochs: int,
+    cell_samples: int,
+    resume: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Train a network, split by patient.
+
+    Transfer learning is the rule: ImageNet weights come from timm's hub or from --weights. Without either, say
+    --from-scratch; there is no silent fallback. Ctrl-C is safe: --resume goes on after the last whole epoch.
+    """
+    if from_scratch and weights is not None:
+        raise click.UsageError("--from-scratch and --weights exclude each other")
+    from model_zoo.schedule import plan_stages  # noqa: PLC0415
+    from model_zoo.split import split_by_group  # noqa: PLC0415
+    from model_zoo.training import Trainer, TrainingSettings  # noqa: PLC0415
+
+    with _clear_errors():
+        store = _store(run, data=data, patients=patients, frames=frames, seed=seed, quiet=quiet)
+        split = split_by_group(store.labels, store.groups, fractions=FRACTIONS, seed=seed)
+        plan = plan_stages(
+            cells=bool(store.kinds),
+            pretrained=not from_scratch,
+            epochs=epochs,
+            samples=samples,
+            cell_epochs=cell_epochs,
+            cell_samples=cell_samples,
+        )
+        settings = TrainingSettings(
+            architecture, tuple(plan), from_scratch=from_scratch, weights=weights, seed=seed
+        )
+        history: list[dict[str, Any]] = []
+
+        def report(entry: dict[str, Any]) -> None:
+            history.append(entry)
+            if not as_json:
+                click.echo("  ".join(f"{key} {value}" for key, value in entry.items()))
+
+        Trainer(settings, store, split, run, quiet=quiet or as_json).run(resume=resume, report=report)
+    result = {
+        "run": str(run),
+        "architecture": architecture,
+        "simulated": store.simulated,
+        "train_frames": len(split.train),
+        "calibration_frames": len(split.calibration),
+        "test_frames": len(split.test),
+        "history": history,
+    }
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        click.echo(f"trained; next: hemolink model package --run {run} --name NAME --out DIR")
+
+
+def _store(
+    run: Path, *, data: Path | None, patients: int, frames: int, seed: int, quiet: bool
+) -> "FrameStore":
+    from model_zoo.manifest import read_manifest  # noqa: PLC0415
+    from model_zoo.preprocessing import Preprocessing  # noqa: PLC0415
+    from model_zoo.simulated import render_store  # noqa: PLC0415
+    from model_zoo.store import INDEX_FILE, FrameStore  # noqa: PLC0415
+
+    folder = run / FRAMES
+    if (folder / INDEX_FILE).is_file():
+        return FrameStore.open(folder)
+    rows: list[ManifestRow] = read_manifest(data) if data is not None else []
+    with click.progressbar(
+        length=len(rows) or patients * frames,
+        label="Reading frames" if rows else "Rendering SIMULATED frames",
+        file=sys.stderr,
+        hidden=quiet,
+    ) as bar:
+
+        def progress(_done: int, _total: int) -> None:
+            bar.update(1)
+
+        if rows:
+            return FrameStore.from_manifest(rows, folder, preprocessing=Preprocessing(), progress=progress)
+        return render_store(folder, patients=patients, frames=frames, seed=seed, progress=progress)
+
+
+@click.command()
+@click.option("--run", type=_run_folder, required=True, help="Folder of a finished training run.")
+@click.option("--frames", "frames_folder", type=_run_folder, help="Its frames, if not in the run's folder.")
+@click.option("--name", required=True, help="Name of the package.")
+@click.option("--version", default="1.0.0", show_default=True, help="Version of the package.")
+@click.option("--out", type=_run_folder, required=True, help="Folder to put the package's folder in.")
+@click.option("--baseline/--no-baseline", default=True, show_default=True, help="Measure the baseline too.")
+@click.option(
+    "--alpha", type=click.FloatRange(0.001, 0.5), default=0.02, show_default=True, help="Of the sets."
+)
+@_as_json
+def package(
+    *,
+    run: Path,
+    frames_folder: Path | None,
+    name: str,
+    version: str,
+    out: Path,
+    baseline: bool,
+    alpha: float,
+    as_json: bool,
+) -> None:
+    """Make a model package from a run: fp16 weights, graph, card with calibration and figures."""
+    from model_zoo.baseline import baseline_accuracy  # noqa: PLC0415
+    from model_zoo.evaluation import format_table  # noqa: PLC0415
+    from model_zoo.packaging import PackageSettings, build_package, load_run  # noqa: PLC0415
+    from model_zoo.store import FrameStore  # noqa: PLC0415
+
+    with _clear_errors():
+        store = FrameStore.open(frames_folder or run / FRAMES)
+        _, split, _ = load_run(run)
+        figure = baseline_accuracy(store, split)[0] if baseline else None
+        settings = PackageSettings(name, version=version, alpha=alpha)
+        made = build_package(run, store, out / name, settings=settings, baseline=figure)
+    if as_json:
+        click.echo(json.dumps({"path": str(made.path), "card": made.card.model_dump(mode="json")}))
+    elif made.card.metrics is not None:
+        click.echo(format_table(made.card.metrics, name=name))
+
+
+@click.command()
+@click.option("--model", "name", required=True, help="Name or folder of a package.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="A manifest.csv, or its folder (see hemolink simulate)."
+)
+@click.option("--run", type=_run_folder, help="Evaluate on the test part of this run, with the baseline.")
+@click.option("--frames", "frames_folder", type=_run_folder, help="The run's frames, if not in its folder.")
+@click.option("--engine", type=click.Choice(["auto", "openvino", "torch", "onnxruntime"]), default="auto")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
+@_as_json
+def evaluate(
+    *,
+    name: str,
+    data: Path | None,
+    run: Path | None,
+    frames_folder: Path | None,
+    engine: str,
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Evaluate a package on labelled frames: confusion matrix, figures by class, intervals.
+
+    With --run, on that run's test patients, and the baseline (random forest on colour and texture features, trained on
+    the run's training patients) stands in the same table.
+    """
+    if (data is None) == (run is None):
+        raise click.UsageError("say either --data MANIFEST or --run RUN")
+    from model_zoo.catalogue import find_package  # noqa: PLC0415
+    from model_zoo.evaluation import format_table  # noqa: PLC0415
+    from model_zoo.predictor import Predictor  # noqa: PLC0415
+
+    with _clear_errors():
+        chosen = find_package(name)
+        predictor = Predictor(chosen, engine=engine, precision=precision)  # type: ignore[arg-type]
+        predictor.start()
+        try:
+            if data is not None:
+                metrics = _evaluate_manifest(predictor, data)
+            else:
+                metrics = _evaluate_run(predictor, Path(str(run)), frames_folder)
+        finally:
+            predictor.stop()
+    if as_json:
+        answer = {"model": chosen.name, "version": chosen.version, "engine": predictor.engine_name}
+        click.echo(json.dumps({**answer, **metrics.model_dump(mode="json")}))
+    else:
+        click.echo(format_table(metrics, name=chosen.name))
+
+
+def _evaluate_manifest(predictor: "Predictor", data: Path) -> "Metrics":
+    import numpy as np  # noqa: PLC0415
+
+    from model_zoo.evaluation import collect, measure  # noqa: PLC0415
+    from model_zoo.image import decode_image  # noqa: PLC0415
+    from model_zoo.labels import LABELS  # noqa: PLC0415
+    from model_zoo.manifest import patient_groups, read_image_bytes, read_manifest  # noqa: PLC0415
+
+    rows = read_manifest(data)
+    images = (predictor.prepare(decode_image(read_image_bytes(row))) for row in rows)
+    return measure(
+        collect(predictor, images),
+        np.asarray([LABELS.index(row.label) for row in rows], np.int64),
+        patient_groups(rows),
+        card=predictor.package.card,
+        distance=predictor.distance,
+        simulated=all(row.source.startswith("simulated") for row in rows),
+    )
+
+
+def _evaluate_run(predictor: "Predictor", run: Path, frames_folder: Path | None) -> "Metrics":
+    from model_zoo.baseline import baseline_accuracy  # noqa: PLC0415
+    from model_zoo.evaluation import collect, measure  # noqa: PLC0415
+    from model_zoo.packaging import load_run  # noqa: PLC0415
+    from model_zoo.store import FrameStore  # noqa: PLC0415
+
+    store = FrameStore.open(frames_folder or run / FRAMES)
+    _, split, _ = load_run(run)
+    images = (predictor.prepare(store.pixels[index]) for index in split.test.tolist())
+    return measure(
+        collect(predictor, images),
+        store.labels[split.test],
+        store.groups[split.test],
+        card=predictor.package.card,
+        distance=predictor.distance,
+        simulated=store.simulated,
+        baseline=baseline_accuracy(store, split)[0],
+    )
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Iterator[None]:
+    """One line for an error that we know, and no traceback."""
+    from model_zoo.errors import ModelZooError  # noqa: PLC0415
+
+    try:
+        yield
+    except ModelZooError as error:
+        raise click.ClickException(str(error)) from error
