@@ -5,7 +5,9 @@ what to send again. So paho never queues, never resends on its own and never out
 thread in `Link.run` touches paho; other threads hand over publications and acknowledgements and wake it.
 """
 
+import contextlib
 import logging
+import os
 import selectors
 import socket
 import ssl
@@ -93,6 +95,7 @@ class Link:
         self._inflight: dict[int, Outgoing] = {}
         self._progress_at = 0.0
         self._accepted = False
+        self._served = False
         self._suback_mid: int | None = None
         self.end = ""
         self.refused = False
@@ -242,13 +245,13 @@ class Link:
                     rc = client.loop_misc()
                 if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or client.socket() is None:
                     break
-                if self._overdue(answer_by, idle=not mailbox.is_open, writing=bool(writing)):
+                if self._overdue(answer_by, writing=bool(writing)):
                     break
         self._hang_up(client, mailbox)
 
-    def _overdue(self, answer_by: float, *, idle: bool, writing: bool) -> bool:
+    def _overdue(self, answer_by: float, *, writing: bool) -> bool:
         now = time.monotonic()
-        if idle and now > answer_by:
+        if not self._served and now > answer_by:
             self.end = self.end or reasons.silence(self._options.broker)
             return True
         if writing or not self._inflight:
@@ -302,21 +305,31 @@ class Link:
 
     def _hang_up(self, client: Client, mailbox: Mailbox) -> None:
         """End the connection: politely after a stop, at once otherwise."""
-        if self._stop.is_set() and client.socket() is not None:
-            self.end = ""
-            deadline = time.monotonic() + _FLUSH_S
-            mailbox.shut()
-            for mid in mailbox.take_acks():
-                client.ack(mid, 1)
+        connection = client.socket()
+        if connection is None:
+            return
+        if not self._stop.is_set():
+            connection.close()  # and not DISCONNECT: the broker shall publish the will
+            return
+        self.end = ""
+        deadline = time.monotonic() + _FLUSH_S
+        mailbox.shut()
+        for mid in mailbox.take_acks():
+            client.ack(mid, 1)
+        # paho closes its socket the moment DISCONNECT is written. A second handle keeps the connection open until the
+        # broker has closed its end: it has then read everything, and the next connection cannot overtake it.
+        with socket.socket(fileno=os.dup(connection.fileno())) as handle:
             client.disconnect()
             while client.socket() is not None and client.want_write() and time.monotonic() < deadline:
-                with selectors.DefaultSelector() as selector:
-                    selector.register(client.socket(), selectors.EVENT_WRITE)
-                    selector.select(0.1)
+                _wait_writable(connection, 0.1)
                 client.loop_write()
-        connection = client.socket()
-        if connection is not None:
-            # Not DISCONNECT: the broker shall publish the will.
+            handle.setblocking(True)
+            handle.settimeout(max(0.05, deadline - time.monotonic()))
+            with contextlib.suppress(OSError):
+                handle.shutdown(socket.SHUT_WR)
+                while handle.recv(65_536) and time.monotonic() < deadline:
+                    pass
+        if client.socket() is not None:
             connection.close()
 
     def _fail(self, unsent: list[Outgoing]) -> None:
@@ -339,6 +352,9 @@ class Link:
             self.end = reasons.refusal(broker, reason.value, str(reason))
             return
         self._accepted = True
+        # For acknowledgements from now on: a kept session is served before its subscriptions are confirmed.
+        assert self._mailbox is not None  # noqa: S101 - the callbacks run within run()
+        self._mailbox.open()
         if self._v5:
             announced = getattr(properties, "ReceiveMaximum", 65_535)
             self.receive_maximum = min(announced, self._options.max_inflight)
@@ -380,8 +396,7 @@ class Link:
         self._become_ready()
 
     def _become_ready(self) -> None:
-        assert self._mailbox is not None  # noqa: S101 - the callbacks run within run()
-        self._mailbox.open()
+        self._served = True
         self._progress_at = time.monotonic()
         self._on_ready()
 
@@ -472,3 +487,10 @@ def _once(acknowledge: Callable[[], bool]) -> Callable[[], bool]:
             return results[0]
 
     return first_time_only
+
+
+def _wait_writable(connection: socket.socket, timeout_s: float) -> None:
+    """Wait until ``connection`` takes more, or the time is over."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_WRITE)
+        selector.select(timeout_s)

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 1.0
 _STEADY_S = 10.0
+_SUSPICIOUS = 3
 _MAX_DOUBLINGS = 16
 
 
@@ -147,10 +148,10 @@ class Session:
         limit = self._broker.connect_timeout_s if timeout_s is None else timeout_s
         with self._changed:
             self._changed.wait_for(lambda: self._ready is not None or self._refused, limit)
-            ready, refused = self._ready is not None, self._refused
+            ready, refused, cause = self._ready is not None, self._refused, self._last_error
         if not ready:
             self.stop(1.0)
-            raise (ConnectionRefused if refused else NotConnected)(self.last_error)
+            raise (ConnectionRefused if refused else NotConnected)(cause)
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait until connected and subscribed; returns whether it is."""
@@ -288,7 +289,7 @@ class Session:
     # The network thread
 
     def _run(self) -> None:
-        attempt = 0
+        attempt = short = 0
         while not self._stopping.is_set():
             link = Link(self._options, on_ready=self._became_ready, on_message=self._take)
             with self._changed:
@@ -297,6 +298,12 @@ class Session:
                 self._link = link
             began = time.monotonic()
             link.run()
+            short = short + 1 if link is self._ready and time.monotonic() - began < _STEADY_S else 0
+            if short >= _SUSPICIOUS and link.end:
+                link.end += (
+                    f" (lost {short} times at once after connecting: if another client calls itself "
+                    f"{self._options.client_id!r}, the broker ends one for the other; give each a name of its own)"
+                )
             lost = self._after(link)
             # A connection that held starts the count anew; one that ends at once (a refusal, two clients of one
             # name that push each other out) does not.
