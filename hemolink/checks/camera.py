@@ -1,7 +1,6 @@
 """Whether the camera that an edge's settings name gives a picture."""
 
 from edge_agent.settings import Settings
-
 from hemolink.finding import Finding, fault, fine, warning
 
 AREA = "camera"

@@ -20,17 +20,16 @@ def hemolink(*arguments: str, prelude: str = "") -> subprocess.CompletedProcess[
 
 def test_help_is_quick_and_imports_no_role():
     report = (
-        "import atexit, sys, time\nstarted = time.perf_counter()\n"
-        f"atexit.register(lambda: print('\\n', time.perf_counter() - started, "
+        "import atexit, sys, time\n"
+        f"atexit.register(lambda: print('\\n', time.process_time(), "
         f"[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr))"
     )
-    best = 10.0
-    for _ in range(3):  # the machine may be busy; the best of three says what it costs
-        result = hemolink("--help", prelude=report)
-        seconds, _, imported = result.stderr.strip().partition(" ")
-        best = min(best, float(seconds))
-        assert imported == "[]"
-    assert best < 0.3
+    result = hemolink("--help", prelude=report)
+    seconds, _, imported = result.stderr.strip().partition(" ")
+    assert imported == "[]"
+    assert (
+        float(seconds) < 0.3
+    )  # of processor time, the interpreter's own start included: the machine may be busy
     for name in ("demo", "doctor", "simulate", "edge", "worker", "dashboard", "broker", "model"):
         assert f"\n  {name} " in result.stdout
 
