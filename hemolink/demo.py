@@ -22,7 +22,7 @@ from hemolink.demo_settings import (
     edge_settings,
     worker_settings,
 )
-from hemolink.errors import NotReady, Unanswered
+from hemolink.errors import ChildDied, NotReady, Unanswered
 from hemolink.tally import Tally
 
 READY_TIMEOUT_S = 120.0
@@ -36,6 +36,10 @@ class Broker(Protocol):
     """A broker that the demo starts before all others and stops after them."""
 
     port: int
+
+    @property
+    def running(self) -> bool:
+        """Whether it serves."""
 
     def start(self) -> None:
         """Return when it listens; raise if it cannot."""
@@ -71,6 +75,7 @@ class Demo:
         self._stall_timeout_s = stall_timeout_s
         self._cleanup = ExitStack()
         self._children: list[Child] = []
+        self._broker: Broker | None = None
         self.address = ""
         self.tally = Tally()
 
@@ -82,7 +87,7 @@ class Demo:
             NotReady: If one is not ready in time.
             ContractError: If the broker cannot start.
         """
-        broker = self._start_broker()
+        broker = self._broker = self._start_broker()
         shared = broker_settings(self._options, port=broker.port)
         dashboard = self._child("dashboard", "clinician_dashboard", dashboard_settings, shared)
         worker = self._child("worker", "cloud_worker", worker_settings, shared)
@@ -93,6 +98,8 @@ class Demo:
         self._await(dashboard, "the clinicians' page and the record")
         self.address = f"http://127.0.0.1:{dashboard.ports().get('web', 0)}/"
         self._await(worker, f"the worker with {self._options.model} (it compiles the model: some seconds)")
+        if self._stopping.is_set():
+            return
         edge.start()
         self._await(edge, "the microscope" if self._options.images else "the simulated microscope")
 
@@ -110,8 +117,7 @@ class Demo:
             self._welcome()
         moved_at, told_finished = time.monotonic(), False
         while not self._stopping.wait(_WATCH_INTERVAL_S):
-            for child in self._children:
-                child.check()
+            self._check()
             before, now = self.tally, self._count()
             self._console.live(now.line())
             if (now.frames, now.answered, now.settled) != (before.frames, before.answered, before.settled):
@@ -168,14 +174,19 @@ class Demo:
 
     # Watching
 
+    def _check(self) -> None:
+        for child in self._children:
+            child.check()
+        if self._broker is not None and not self._broker.running:
+            raise ChildDied("the broker ended by itself; run with --keep DIR to find its log there")
+
     def _count(self) -> Tally:
         dashboard, _worker, edge = self._children
         try:
             status = edge.get_json("/status")
             self.tally = Tally.of(status, dashboard.get_json("/api/v1/summary"))
         except Unanswered:
-            for child in self._children:
-                child.check()  # a process that ended says why; one that is only busy is asked again
+            self._check()  # a process that ended says why; one that is only busy is asked again
         return self.tally
 
     def _ask_referred(self) -> None:

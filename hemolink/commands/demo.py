@@ -67,6 +67,9 @@ def demo(*, keep: Path | None, as_json: bool, port: int | None, **choices: Any) 
         raise click.ClickException(
             f"port {port} is taken: end what listens there, or name another with --port"
         )
+    images: Path | None = choices["images"]
+    if images is not None and not any(path.is_file() for path in images.iterdir()):
+        raise click.ClickException(f"{images} holds no files: name a folder that holds images itself")
     options = DemoOptions(port=port, **choices)
     shutdown = Shutdown()
     shutdown.install()

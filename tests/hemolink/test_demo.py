@@ -202,6 +202,7 @@ def test_a_demo_that_is_killed_leaves_no_daemon_behind(running_demo):
     ("arguments", "expected"),
     [
         (("--images", "no-such-folder"), "no-such-folder"),
+        (("--port", "70000"), "--port"),
         (("--model", "no-such-model", "--once", "--frames", "1"), "no-such-model"),
         (("--frames", "0"), "--frames"),
     ],
@@ -213,6 +214,14 @@ def test_a_wrong_option_is_named(arguments, expected):
     assert result.returncode != 0
     assert expected in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_empty_folder_of_images_is_named(tmp_path):
+    result = subprocess.run(
+        command("--images", str(tmp_path)), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert result.returncode == 1
+    assert f"{tmp_path} holds no files" in result.stderr
 
 
 def test_a_folder_to_keep_must_be_new_or_empty(tmp_path):
