@@ -82,8 +82,8 @@ class RecordReader:
         with self._record.session() as session:
             counted = session.execute(
                 select(CaseRow.urgency, func.count()).where(*matching).group_by(CaseRow.urgency)
-            ).tuples()
-            by_urgency = dict.fromkeys(URGENCIES, 0) | dict(counted.all())
+            )
+            by_urgency = dict.fromkeys(URGENCIES, 0) | {row[0]: row[1] for row in counted}
             where = [*matching, CaseRow.urgency == urgency] if urgency in URGENCIES else matching
             cases = session.scalars(
                 select(CaseRow)
@@ -222,11 +222,8 @@ class RecordReader:
             pending_diagnoses = (
                 session.scalar(select(func.count()).where(DiagnosisRow.joined.is_(False))) or 0
             )
-            tallies: dict[str, int] = dict(
-                session.execute(select(TallyRow.name, func.sum(TallyRow.count)).group_by(TallyRow.name))
-                .tuples()
-                .all()
-            )
+            sums = session.execute(select(TallyRow.name, func.sum(TallyRow.count)).group_by(TallyRow.name))
+            tallies = {name: int(number) for name, number in sums}
             times = session.execute(
                 select(FrameRow.captured_at, FrameRow.recorded_at)
                 .where(FrameRow.recorded_at.is_not(None))
@@ -244,13 +241,13 @@ class RecordReader:
             "frames": frames,
             "recorded": recorded,
             "duplicates": diagnoses - (pairs or 0),
-            "redelivered": int(tallies.get("redelivered", 0)),
+            "redelivered": tallies.get("redelivered", 0),
             "pending": (pending_frames or 0) + pending_diagnoses,
             "pending_frames": pending_frames or 0,
             "pending_diagnoses": pending_diagnoses,
             "rejected": self.rejected(),
-            "conflicts": int(tallies.get("conflict", 0)),
-            "malformed": int(tallies.get("malformed", 0)),
+            "conflicts": tallies.get("conflict", 0),
+            "malformed": tallies.get("malformed", 0),
             "latency_ms": {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)},
             "engine": last.model.get("engine") if last else None,
             "model": f"{last.model['name']} {last.model['version']}" if last else None,

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from clinician_dashboard.web.api import api_router
 from clinician_dashboard.web.context import Context
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(context: Context) -> FastAPI:
-    """Return the application for one record.
+def create_app(context: Context) -> ASGIApp:
+    """Return the application for one record, behind its guard.
 
     Args:
         context: What the daemon offers.
@@ -38,10 +39,10 @@ def create_app(context: Context) -> FastAPI:
     app.include_router(api_router(context))
     app.include_router(page_router(pages))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_middleware(Guard, host_names=context.host_names)
     _add_health(app, context)
     _add_errors(app, pages)
-    return app
+    # Outside everything else, so that even the answer to a fault of our own carries the headers.
+    return Guard(app, context.host_names)
 
 
 def _add_health(app: FastAPI, context: Context) -> None:
@@ -80,4 +81,11 @@ def _add_errors(app: FastAPI, pages: Pages) -> None:
         logger.error("the record could not be read: %s", error)
         return answer(
             request, 503, "The record cannot be read at this moment. The health page and the log say why."
+        )
+
+    @app.exception_handler(Exception)
+    def fault(request: Request, error: Exception) -> Response:
+        del error  # uvicorn logs it, with the traceback
+        return answer(
+            request, 500, "This page failed. It is a fault of the dashboard; the log has the details."
         )

@@ -138,12 +138,18 @@ class Pages:
         """Return what the page of dead letters shows."""
         feed_id = self._feed_id()
         rejections = self._context.reader.rejections()
+        devices, _workers = self._context.reader.fleet()
+        simulated = {(row.site, row.device) for row in devices if row.state.get("simulated")}
         return {
             "feed_id": feed_id,
             "page": "attention",
             "rejections": rejections,
             "rejected": self._context.reader.rejected(),
-            "simulated": any(view.frame is not None and view.frame.simulated for view in rejections),
+            # A dead letter does not say it itself; its frame may, or else the device that sent it.
+            "simulated": any(
+                view.frame.simulated if view.frame else (view.row.site, view.row.device) in simulated
+                for view in rejections
+            ),
         }
 
     def fleet(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import threading
 import time
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from clinician_dashboard.errors import DashboardError
 
@@ -23,7 +23,7 @@ class WebServer:
         port: Port, or 0 for any free one.
     """
 
-    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
         self._app = app
         self._host = host
         self._wanted_port = port

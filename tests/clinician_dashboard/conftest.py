@@ -76,7 +76,9 @@ class Maker:
         }
         return Frame(**(fields | changes))
 
-    def diagnosis(self, frame: Frame, leading: str = "AML", *, top: float = 0.92, **changes: Any) -> Diagnosis:
+    def diagnosis(
+        self, frame: Frame, leading: str = "AML", *, top: float = 0.92, **changes: Any
+    ) -> Diagnosis:
         rest = (1 - top) / 4
         grid = [[max(0.0, 1 - ((x - 3) ** 2 + (y - 3) ** 2) / 8) for x in range(7)] for y in range(7)]
         fields: dict[str, Any] = {

@@ -5,7 +5,7 @@ import { openViewer, redrawViewer, viewerIsOpen } from "./viewer.js";
 const keep = (name, value) => { try { localStorage.setItem(`hemolink.${name}`, value); } catch { /* private window */ } };
 const kept = (name, otherwise) => { try { return localStorage.getItem(`hemolink.${name}`) ?? otherwise; } catch { return otherwise; } };
 
-export const overlay = { on: true, opacity: 65 };
+export const overlay = { on: true, opacity: 60 };
 let shown = "";
 
 export const cards = () => [...document.querySelectorAll(".frame:not([hidden])")];
@@ -45,7 +45,7 @@ function filter() {
 export function startFrames() {
   if (document.body.dataset.page !== "case") return;
   overlay.on = kept("overlay", "on") === "on";
-  overlay.opacity = Number(kept("opacity", "65"));
+  overlay.opacity = Number(kept("opacity", "60"));
   const legend = document.querySelector("[data-legend]");
   if (legend) drawLegend(legend);
   document.addEventListener("change", (event) => {

@@ -4,6 +4,11 @@ import { startFrames } from "./frames.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
 
+// An image that cannot be shown leaves its place to what lies behind it. Some may have failed before this ran.
+const failed = (image) => image.classList.add("failed");
+document.addEventListener("error", (event) => { if (event.target.matches?.("img")) failed(event.target); }, true);
+for (const image of document.images) if (image.complete && !image.naturalWidth && image.loading !== "lazy") failed(image);
+
 startClocks();
 startKeys();
 startFrames();

@@ -33,6 +33,9 @@ export function sample(grid, x, y) {
     + (at(top + 1, left) * (1 - h) + at(top + 1, left + 1) * h) * v;
 }
 
+// Nothing below a sixth; from there it grows slowly, so that only what mattered most stands out.
+const opacityAt = (value) => Math.min(1, Math.max(0, (value - 0.16) / 0.7)) ** 1.3;
+
 export function clear(canvas) {
   canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
 }
@@ -48,7 +51,7 @@ export function draw(canvas, grid) {
       pixels.data[at] = red;
       pixels.data[at + 1] = green;
       pixels.data[at + 2] = blue;
-      pixels.data[at + 3] = 255 * Math.min(1, Math.max(0, (value - 0.12) / 0.55));
+      pixels.data[at + 3] = 255 * opacityAt(value);
     }
   }
   context.putImageData(pixels, 0, 0);
@@ -57,7 +60,8 @@ export function draw(canvas, grid) {
 export function drawLegend(canvas) {
   const context = canvas.getContext("2d");
   for (let x = 0; x < canvas.width; x += 1) {
-    context.fillStyle = `rgb(${colour(x / (canvas.width - 1)).map(Math.round).join(" ")})`;
+    const value = x / (canvas.width - 1);
+    context.fillStyle = `rgb(${colour(value).map(Math.round).join(" ")} / ${opacityAt(value)})`;
     context.fillRect(x, 0, 1, canvas.height);
   }
 }

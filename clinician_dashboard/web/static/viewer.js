@@ -11,7 +11,7 @@ let stage = null;
 let plane = null;
 let card = null;
 let cardsOf = () => [];
-let shownOverlay = { on: true, opacity: 65 };
+let shownOverlay = { on: true, opacity: 60 };
 let view = { x: 0, y: 0, zoom: 1 };
 let fitted = true;
 let asked = 0;
