@@ -154,7 +154,10 @@ class Link:
         try:
             client = self._client()
             if client is not None:
-                self._serve(client, mailbox)
+                try:
+                    self._serve(client, mailbox)
+                finally:
+                    self._hang_up(client, mailbox)
         except Exception:
             logger.exception("the connection to %s ended by a fault", reasons.address(self._options.broker))
             self.end = self.end or "the connection ended by a fault; see the log: trying again"
@@ -247,7 +250,6 @@ class Link:
                     break
                 if self._overdue(answer_by, writing=bool(writing)):
                     break
-        self._hang_up(client, mailbox)
 
     def _overdue(self, answer_by: float, *, writing: bool) -> bool:
         now = time.monotonic()

@@ -21,7 +21,7 @@ from broker_config.errors import (
 from broker_config.mosquitto import MosquittoProcess, render_passwords
 from broker_config.packets import packet_bytes
 from broker_config.session import IncomingMessage, Session, Subscription, backoff_s
-from tests.broker_config.session_helpers import (
+from tests.broker_config.session_parts import (
     CONNACK_5,
     eventually,
     fake_broker,

@@ -1,0 +1,146 @@
+"""The embedded broker: what it does, and what we do about what it cannot."""
+
+import queue
+import socket
+import threading
+
+import pytest
+
+from broker_config.delivery import Publication
+from broker_config.embedded import EmbeddedBroker
+from broker_config.errors import BrokerFailed, ConnectionRefused, PayloadTooLarge
+from broker_config.session import Session, Subscription
+from tests.broker_config.session_parts import eventually, listening, message, running, settings_for
+
+STATE = "hemolink/v1/clinic/scope-1/state"
+
+
+def state(text: str) -> Publication:
+    return Publication(STATE, text.encode(), retain=True)
+
+
+def test_birth_will_and_goodbye(embedded_broker: EmbeddedBroker) -> None:
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    with (
+        listening(broker, STATE) as inbox,
+        running(broker, "scope-1", birth=lambda: state("online"), will=state("offline")) as session,
+    ):
+        assert inbox.get(timeout=5).payload == b"online"
+        session._link._mailbox._reader.close()  # dies without DISCONNECT
+        # The broker may see the new connection before the old one's end: a late will, which births tell apart.
+        assert {inbox.get(timeout=5).payload for _ in range(2)} == {b"offline", b"online"}
+        session.stop(goodbye=state("goodbye"))
+        assert inbox.get(timeout=5).payload == b"goodbye"
+    with listening(broker, STATE) as inbox:
+        last = inbox.get(timeout=5)
+        assert (last.payload, last.retain) == (b"goodbye", True)
+
+
+def test_large_frames_come_whole_and_acknowledged(embedded_broker: EmbeddedBroker) -> None:
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    with listening(broker, "a/+", manual_ack=True) as inbox, running(broker, "p") as session:
+        assert session.receive_maximum == 20
+        futures = [session.publish_soon(message("a/b", bytes([n]) * 300_000)) for n in range(40)]
+        assert all(future.result(20).reason_code == 0 for future in futures)
+        for _ in range(40):
+            got = inbox.get(timeout=10)
+            assert len(set(got.payload)) == 1
+            assert len(got.payload) == 300_000
+            assert got.acknowledge()
+
+
+def test_mqtt_5_is_refused_with_the_remedy(embedded_broker: EmbeddedBroker) -> None:
+    with pytest.raises(ConnectionRefused, match=r"set broker\.protocol to '3\.1\.1'"):
+        Session(settings_for(embedded_broker.port, "5"), client_id="p").connect(5)
+
+
+def test_a_shared_subscription_is_refused_rather_than_silent(embedded_broker: EmbeddedBroker) -> None:
+    session = Session(
+        settings_for(embedded_broker.port, "3.1.1"), client_id="w", subscriptions=[Subscription("a/+")]
+    )
+    object.__setattr__(session._options, "subscriptions", (Subscription("$share/pool/a/+"),))
+    with pytest.raises(ConnectionRefused, match="the embedded one has no shared subscriptions"):
+        session.connect(5)
+
+
+def test_retained_states_do_not_reach_those_who_did_not_ask(embedded_broker: EmbeddedBroker) -> None:
+    # amqtt sends every retained message that any client's filter matches to every client that connects; a handler
+    # must therefore judge a message by its topic, and the session hands it over as retained.
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    with listening(broker, "hemolink/v1/+/+/state", client_id="first"), running(broker, "p") as session:
+        session.publish(state("online"))
+        with listening(broker, "other/#", client_id="second") as inbox:
+            session.publish(message("other/x", b"mine"))
+            got = inbox.get(timeout=5)
+            while got.payload != b"mine":
+                assert got.retain
+                got = inbox.get(timeout=5)
+
+
+def test_it_starts_again_on_its_port_and_sessions_come_back() -> None:
+    server = EmbeddedBroker()
+    server.start()
+    broker = settings_for(server.port, "3.1.1")
+    with running(broker, "p") as session:
+        server.stop()
+        assert not server.running
+        eventually(lambda: not session.connected)
+        result: queue.Queue[object] = queue.Queue()
+        thread = threading.Thread(
+            target=lambda: result.put(
+                session.publish_until_acknowledged(message("a/b"), stop=threading.Event())
+            )
+        )
+        thread.start()
+        server.start()
+        assert server.port == broker.port
+        assert result.get(timeout=10)
+        thread.join(5)
+    server.stop()
+    server.stop()
+
+
+def test_it_stops_at_once_while_a_subscriber_withholds_acknowledgements(
+    embedded_broker: EmbeddedBroker,
+) -> None:
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    with listening(broker, "a/+", manual_ack=True) as inbox, running(broker, "p") as session:
+        session.publish(message("a/b"))
+        inbox.get(timeout=5)
+        embedded_broker.stop()
+        assert not embedded_broker.running
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", broker.port)) != 0
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x10\xff\xff\xff\xff\xff",
+        b"\x10\x0c\x00\x04MQTT\x04",
+        b"\x10\x04\xff\xff",
+        b"\x00" * 50,
+    ],
+)
+def test_noise_on_the_port_disturbs_nobody(embedded_broker: EmbeddedBroker, noise: bytes) -> None:
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    with listening(broker, "a/+") as inbox, running(broker, "p") as session:
+        with socket.create_connection(("127.0.0.1", broker.port)) as guest:
+            guest.sendall(noise)
+        session.publish(message("a/b"))
+        assert inbox.get(timeout=5)
+
+
+def test_a_taken_port_and_an_open_address_are_refused(embedded_broker: EmbeddedBroker) -> None:
+    with pytest.raises(BrokerFailed, match="choose a free port, or 0 for any"):
+        EmbeddedBroker(port=embedded_broker.port).start()
+    with pytest.raises(BrokerFailed, match="may not listen on"):
+        EmbeddedBroker(host="0.0.0.0").start()
+
+
+def test_the_own_packet_limit_counts(embedded_broker: EmbeddedBroker) -> None:
+    broker = settings_for(embedded_broker.port, "3.1.1", max_packet_bytes=2_000)
+    with running(broker, "p") as session, pytest.raises(PayloadTooLarge):
+        session.publish(message("a/b", b"x" * 2_000))
