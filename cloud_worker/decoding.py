@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -147,6 +148,9 @@ class DecoderPool:
 
     def start(self) -> None:
         """Start the threads. They end when the source is closed and empty."""
+        cv2.setNumThreads(
+            1
+        )  # these threads are the parallelism; OpenCV's own pool would fight them and the engine
         for thread in self._threads:
             thread.start()
 
