@@ -35,7 +35,7 @@ class QualitySettings(Section):
     enabled: bool = Field(default=True, description="false: everything passes, and the measures still travel")
     min_focus: float = Field(0.022, ge=0, le=1, description="less is out of focus")
     soft_focus: float = Field(0.030, ge=0, le=1, description="less passes with the flag soft_focus")
-    min_foreground: float = Field(0.04, ge=0, le=1, description="less is a blank field")
+    min_foreground: float = Field(0.08, ge=0, le=1, description="less is a blank field")
     min_brightness: float = Field(0.15, ge=0, le=1, description="less is under-exposed")
     max_brightness: float = Field(0.97, ge=0, le=1, description="more is over-exposed")
     max_saturated: float = Field(

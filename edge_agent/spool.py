@@ -28,6 +28,8 @@ from edge_agent.errors import SpoolFull, SpoolUnavailable
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "spool.sqlite"
+_KEPT_FREE_PAGES = 4096  # 16 MiB, for the next frames
+_SHRINK_PAGES = 25_600  # 100 MiB at a time, so that nobody waits long
 State = Literal["waiting", "sent", "diagnosed", "parked"]
 
 _SCHEMA = """
@@ -354,7 +356,7 @@ class Spool:
     def mark_unsent(self, frame_id: str, *, due_at: float) -> None:
         """Take one publish back: it did not reach the broker, or nobody was there to take it."""
         self._update(
-            "UPDATE frames SET due_at = ?, state = CASE state WHEN 'sent' THEN 'waiting' ELSE state END "
+            "UPDATE frames SET due_at = ?, attempts = MAX(attempts - 1, 0), state = CASE state WHEN 'sent' THEN 'waiting' ELSE state END "
             "WHERE frame_id = ? AND state != 'parked'",
             (due_at, frame_id),
         )
@@ -499,8 +501,10 @@ class Spool:
         try:
             connection = self._open_connection()
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-            if free > 4096:  # noqa: PLR2004 - pages; below 16 MiB the file is kept for the next frames
-                connection.execute("PRAGMA incremental_vacuum").fetchall()
+            if free > _KEPT_FREE_PAGES:
+                connection.executescript(
+                    f"PRAGMA incremental_vacuum({_SHRINK_PAGES})"
+                )  # execute() would free one
         except sqlite3.Error as error:
             logger.info("the spool's file was not made smaller: %s", error)
 

@@ -4,7 +4,7 @@ A PUBACK says only that the broker took a message, so it settles nothing. What d
 ``diagnosed``, in a deployment without a record). At most a window of frames is published and unreceipted at any time,
 so a slow worker is not buried. A frame not receipted in time is due again, later each time (exponential backoff; full
 jitter on top of a floor, so that no resend overtakes a diagnosis under way); the floor grows with the time that
-receipts take. One thread does all of it; the network thread and the capture thread only leave word.
+receipts take, and with every receipt that a resend did not wait for, so that a slow far end is not made slower. One thread does all of it; the network thread and the capture thread only leave word.
 """
 
 import logging
@@ -42,6 +42,7 @@ _OVERHEAD_BYTES = 2048  # topic, properties and the frame's fields other than th
 _MAX_DOUBLINGS = 16
 _SHARE_OF_NEWS = 0.2
 _PATIENCE = 3.0
+_GROWTH, _RELIEF, _MAX_STRAIN = 1.5, 0.95, 8.0
 
 
 class Publisher(Protocol):
@@ -125,6 +126,7 @@ class Uplink:
         self._hold_until = 0.0
         self._probes = 0
         self._usual_s = 0.0
+        self._strain = 1.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -203,6 +205,7 @@ class Uplink:
         elif isinstance(word, str):
             self._probes = 0
             self._hold_until = 0.0
+            self._strain = 1.0
             for frame_id in [one for one, flight in self._flights.items() if flight.attempts > 1]:
                 del self._flights[frame_id]
             self._hasten()
@@ -285,7 +288,7 @@ class Uplink:
 
     def _resend_in_s(self, attempts: int) -> float:
         """Return how long to wait for a receipt after publish number ``attempts``, from 1."""
-        floor = max(self._settings.resend_after_s, _PATIENCE * self._usual_s)
+        floor = max(self._settings.resend_after_s, _PATIENCE * self._usual_s) * self._strain
         if attempts <= 1:
             return floor
         growth = floor * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS)
@@ -337,7 +340,8 @@ class Uplink:
     def _hold(self, frame_id: str) -> None:
         """Keep the frame and try again later, one frame at a time: exponential backoff, full jitter."""
         self._probes += 1
-        bound = min(_PROBE_MAX_S, _PROBE_FIRST_S * 2.0 ** min(self._probes - 1, _MAX_DOUBLINGS))
+        longest = min(_PROBE_MAX_S, self._settings.resend_max_s)
+        bound = min(longest, _PROBE_FIRST_S * 2.0 ** min(self._probes - 1, _MAX_DOUBLINGS))
         self._hold_until = self._clock() + self._uniform(0.0, bound)
         self._spool.mark_unsent(frame_id, due_at=self._hold_until)
 
@@ -408,6 +412,9 @@ class Uplink:
             self._counters.delivery_s.observe(took)
             if flight.attempts == 1:
                 self._usual_s += _SHARE_OF_NEWS * (took - self._usual_s)
+                self._strain = max(1.0, self._strain * _RELIEF)
+            else:
+                self._strain = min(_MAX_STRAIN, self._strain * _GROWTH)
         self._undeleted.add(frame_id)
         self._delete_settled()
 
