@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from broker_config.link import IncomingMessage
 from broker_config.messages import Frame
+from broker_config.session import IncomingMessage
 from broker_config.topics import TopicName
 
 # Where the encoder puts the id: the text key "frame_id", then a text of 32 bytes (RFC 8949, section 3.1).

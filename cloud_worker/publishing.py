@@ -20,8 +20,7 @@ from typing import Protocol
 
 from broker_config.delivery import Publication
 from broker_config.errors import NotConnected, PayloadTooLarge, PublishRefused, PublishTimeout
-from broker_config.link import PublishResult
-from broker_config.session import backoff_s
+from broker_config.session import PublishResult, backoff_s
 from cloud_worker.job import Job
 from cloud_worker.metrics import Metrics
 

@@ -12,11 +12,10 @@ from typing import Any
 from broker_config.codec import decode
 from broker_config.delivery import Publication, publication
 from broker_config.errors import DecodeError, TopicError
-from broker_config.link import IncomingMessage
 from broker_config.messages import FleetModel, ModelIdentity, Receipt, ReceiptStatus, now
 from broker_config.monitor import Monitor
 from broker_config.process import announce_ports, next_birth
-from broker_config.session import Session, Subscription
+from broker_config.session import IncomingMessage, Session, Subscription
 from broker_config.topics import TopicName, Topics
 from cloud_worker import diagnosis
 from cloud_worker.dead_letters import DeadLetters

@@ -14,7 +14,6 @@ import numpy as np
 
 from broker_config.codec import decode, encode
 from broker_config.delivery import Publication, publication
-from broker_config.link import IncomingMessage
 from broker_config.messages import (
     Diagnosis,
     Frame,
@@ -25,7 +24,7 @@ from broker_config.messages import (
     new_frame_id,
     now,
 )
-from broker_config.session import Session, Subscription
+from broker_config.session import IncomingMessage, Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics
 from model_zoo.predictor import Prediction

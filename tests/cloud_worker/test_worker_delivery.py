@@ -12,7 +12,7 @@ import pytest
 
 from broker_config.delivery import Publication
 from broker_config.errors import NotConnected, PublishRefused
-from broker_config.link import IncomingMessage, PublishResult
+from broker_config.session import IncomingMessage, PublishResult
 from cloud_worker.job import Job
 from cloud_worker.metrics import Metrics
 from cloud_worker.publishing import Outcome, Publisher
