@@ -200,8 +200,9 @@ class RecordReader:
     def summary(self) -> dict[str, Any]:
         """Return the figures of the whole record.
 
-        ``duplicates`` counts rows beyond the first of one frame and model, as the database has them; ``redelivered``
-        counts messages that came again and changed nothing.
+        ``duplicates`` counts what a clinician would see twice, as the tables have it: rows beyond the first of one frame
+        and model, and recorded frames whose very image the case already holds under another frame id. ``redelivered``
+        counts messages that came again and changed nothing: at-least-once delivery at work, and no fault.
         """
         with self._record.session() as session:
             frames = session.scalar(select(func.count()).select_from(FrameRow)) or 0
@@ -211,6 +212,14 @@ class RecordReader:
                 select(func.count()).select_from(
                     select(DiagnosisRow.frame_id, DiagnosisRow.weights_sha256)
                     .where(DiagnosisRow.joined)
+                    .distinct()
+                    .subquery()
+                )
+            )
+            images = session.scalar(
+                select(func.count()).select_from(
+                    select(FrameRow.case_id, FrameRow.image_sha256)
+                    .where(FrameRow.recorded_at.is_not(None))
                     .distinct()
                     .subquery()
                 )
@@ -240,7 +249,7 @@ class RecordReader:
             "cases": cases,
             "frames": frames,
             "recorded": recorded,
-            "duplicates": diagnoses - (pairs or 0),
+            "duplicates": diagnoses - (pairs or 0) + recorded - (images or 0),
             "redelivered": tallies.get("redelivered", 0),
             "pending": (pending_frames or 0) + pending_diagnoses,
             "pending_frames": pending_frames or 0,

@@ -102,6 +102,8 @@ def test_the_viewer_zooms_shows_a_scale_bar_and_the_figures(place, make, clean_p
     viewer = page.locator("dialog.viewer")
     assert viewer.locator("[data-title]").inner_text() == "Frame 1 of 2"
     assert viewer.locator("canvas[data-overlay]").evaluate(OPAQUE_PIXELS) > 500
+    assert viewer.locator("[data-image]").is_visible()
+    page.wait_for_function("document.querySelector('[data-image]').naturalWidth === 160")
     before = viewer.locator("[data-zoom]").inner_text()
     page.keyboard.press("+")
     assert viewer.locator("[data-zoom]").inner_text() != before

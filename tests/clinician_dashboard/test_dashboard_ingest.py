@@ -47,6 +47,12 @@ def test_frames_and_diagnoses_are_joined_in_either_order_and_receipted_once_each
     eventually(lambda: len(desk.http.get(f"/api/v1/frames/{first.frame_id}").json()["diagnoses"]) == 2)
     assert desk.summary()["duplicates"] == 0
 
+    # The same image under another frame id is what a clinician would see twice, and is counted as such.
+    twice = make.frame(image=first.image)
+    far.send(twice, make.diagnosis(twice))
+    eventually(lambda: desk.summary()["recorded"] == 3)
+    assert desk.summary()["duplicates"] == 1
+
 
 def test_other_content_under_a_known_frame_id_is_refused_and_counted(place, make, eventually):
     desk, far = place

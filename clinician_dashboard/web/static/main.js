@@ -7,7 +7,10 @@ import { startLive } from "./live.js";
 // An image that cannot be shown leaves its place to what lies behind it. Some may have failed before this ran.
 const failed = (image) => image.classList.add("failed");
 document.addEventListener("error", (event) => { if (event.target.matches?.("img")) failed(event.target); }, true);
-for (const image of document.images) if (image.complete && !image.naturalWidth && image.loading !== "lazy") failed(image);
+document.addEventListener("load", (event) => { if (event.target.matches?.("img")) event.target.classList.remove("failed"); }, true);
+for (const image of document.images) {
+  if (image.currentSrc && image.complete && !image.naturalWidth && image.loading !== "lazy") failed(image);
+}
 
 startClocks();
 startKeys();
