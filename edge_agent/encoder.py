@@ -1,11 +1,13 @@
 """Encodes a field of view for the wire: JPEG, PNG or WebP, and smaller when a broker takes no larger."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field
 
-from broker_config.messages import ImageEncoding
+from broker_config.delivery import publication
+from broker_config.messages import Frame, ImageEncoding
 from broker_config.settings import Section
 from edge_agent.cameras.base import Image, RawFrame
 from edge_agent.errors import EncodingFailed
@@ -93,3 +95,17 @@ def _encode(image: Image, encoding: ImageEncoding, quality: int) -> bytes:
     if not ok:
         raise EncodingFailed(f"an image of shape {image.shape} cannot be encoded as {encoding}")
     return bytes(data)
+
+
+def smaller_frame(frame: Frame, image: bytes) -> bytes:
+    """Return the payload of a frame with a smaller JPEG image in place of its own, saying so in its quality flags."""
+    flags = tuple(dict.fromkeys((*frame.quality.flags, "reencoded")))
+    changed = frame.model_copy(
+        update={
+            "image": image,
+            "encoding": "jpeg",
+            "image_sha256": hashlib.sha256(image).hexdigest(),
+            "quality": frame.quality.model_copy(update={"flags": flags}),
+        }
+    )
+    return publication("", changed).payload

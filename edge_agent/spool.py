@@ -18,93 +18,19 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from broker_config.topics import PRIORITIES, Priority
+from broker_config.topics import PRIORITIES
 from edge_agent.errors import SpoolFull, SpoolUnavailable
+from edge_agent.spool_record import COLUMNS, SCHEMA, SpooledFrame, SpoolRow, SpoolTotals, State
+
+__all__ = ["FILE_NAME", "Spool", "SpoolRow", "SpoolTotals", "SpooledFrame", "damaged_spools"]
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "spool.sqlite"
 _KEPT_FREE_PAGES = 4096  # 16 MiB, for the next frames
 _SHRINK_PAGES = 25_600  # 100 MiB at a time, so that nobody waits long
-State = Literal["waiting", "sent", "diagnosed", "parked"]
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS frames (
-    frame_id TEXT PRIMARY KEY,
-    sequence INTEGER NOT NULL,
-    priority TEXT NOT NULL,
-    case_code TEXT NOT NULL,
-    captured_at TEXT NOT NULL,
-    bytes INTEGER NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    due_at REAL NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT ''
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS frames_due ON frames (priority, due_at, sequence) WHERE state != 'parked';
--- Apart, because SQLite rewrites a whole row, image and all, when any of its columns changes.
-CREATE TABLE IF NOT EXISTS payloads (frame_id TEXT PRIMARY KEY, payload BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS sources (token TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-"""
-_COLUMNS = "frame_id, sequence, priority, case_code, captured_at, bytes, state, attempts, reason"
-
-
-@dataclass(frozen=True)
-class SpooledFrame:
-    """A frame to keep.
-
-    Attributes:
-        frame_id: Its id, fixed at capture.
-        sequence: Its number on this device.
-        priority: ``stat`` or ``routine``.
-        case: Its case.
-        captured_at: ISO 8601 time in UTC.
-        payload: The encoded message.
-        source: Token of the file it came from; noted with the frame, so that the file is never taken twice.
-    """
-
-    frame_id: str
-    sequence: int
-    priority: Priority
-    case: str
-    captured_at: str
-    payload: bytes = field(repr=False)
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class SpoolRow:
-    """What the spool knows about a frame, without its payload."""
-
-    frame_id: str
-    sequence: int
-    priority: Priority
-    case: str
-    captured_at: str
-    size: int
-    state: State
-    attempts: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class SpoolTotals:
-    """How much is in the spool.
-
-    Attributes:
-        unsettled: Frames that wait for a receipt.
-        parked: Frames that wait for a person.
-        size: Bytes of all payloads.
-    """
-
-    unsettled: int
-    parked: int
-    size: int
 
 
 class Spool:
@@ -170,7 +96,7 @@ class Spool:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA journal_size_limit=67108864")
             _check(connection)
-            connection.executescript(_SCHEMA)
+            connection.executescript(SCHEMA)
             connection.execute("UPDATE frames SET due_at = 0")  # the clock of another life
             self._sequence = _meta(connection, "sequence")
             unsettled, parked, size = connection.execute(
@@ -307,7 +233,7 @@ class Spool:
             connection = self._open_connection()
             for priority in PRIORITIES:
                 row = connection.execute(
-                    f"SELECT {_COLUMNS} FROM frames WHERE state != 'parked' AND priority = ? AND due_at <= ? "  # noqa: S608
+                    f"SELECT {COLUMNS} FROM frames WHERE state != 'parked' AND priority = ? AND due_at <= ? "  # noqa: S608
                     f"AND frame_id NOT IN ({marks}) ORDER BY due_at, sequence LIMIT 1",
                     (priority, now, *excluding),
                 ).fetchone()
@@ -340,7 +266,7 @@ class Spool:
         with self._lock:
             found = (
                 self._open_connection()
-                .execute(f"SELECT {_COLUMNS} FROM frames WHERE frame_id = ?", (frame_id,))  # noqa: S608
+                .execute(f"SELECT {COLUMNS} FROM frames WHERE frame_id = ?", (frame_id,))  # noqa: S608
                 .fetchone()
             )
         return None if found is None else SpoolRow(*found)
@@ -424,7 +350,7 @@ class Spool:
             found = (
                 self._open_connection()
                 .execute(
-                    f"SELECT {_COLUMNS} FROM frames WHERE ? IS NULL OR state = ? ORDER BY sequence LIMIT ?",  # noqa: S608
+                    f"SELECT {COLUMNS} FROM frames WHERE ? IS NULL OR state = ? ORDER BY sequence LIMIT ?",  # noqa: S608
                     (state, state, limit),
                 )
                 .fetchall()

@@ -20,13 +20,14 @@ from typing import Protocol
 
 from broker_config import reasons
 from broker_config.codec import decode
-from broker_config.delivery import DELIVERY, Publication, publication
+from broker_config.delivery import DELIVERY, Publication
 from broker_config.errors import DecodeError, NotConnected, PayloadTooLarge, PublishRefused, PublishTimeout
 from broker_config.messages import SCHEMA_VERSION, Frame, Receipt
 from broker_config.session import PublishResult
 from broker_config.topics import Topics
-from edge_agent.encoder import encode_within
+from edge_agent.encoder import encode_within, smaller_frame
 from edge_agent.errors import EncodingFailed, SpoolUnavailable
+from edge_agent.resend_timer import ResendTimer
 from edge_agent.settings import DeliverySettings
 from edge_agent.spool import Spool, SpoolRow
 from edge_agent.status import Alarms, Counters
@@ -40,9 +41,6 @@ _PROBE_MAX_S = 30.0
 _DIAGNOSED_PATIENCE = 3
 _OVERHEAD_BYTES = 2048  # topic, properties and the frame's fields other than the image
 _MAX_DOUBLINGS = 16
-_SHARE_OF_NEWS = 0.2
-_PATIENCE = 3.0
-_GROWTH, _RELIEF, _MAX_STRAIN = 1.5, 0.95, 8.0
 
 
 class Publisher(Protocol):
@@ -125,8 +123,7 @@ class Uplink:
         self._disk_trouble = False
         self._hold_until = 0.0
         self._probes = 0
-        self._usual_s = 0.0
-        self._strain = 1.0
+        self._timer = ResendTimer(settings, uniform=uniform)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -205,7 +202,7 @@ class Uplink:
         elif isinstance(word, str):
             self._probes = 0
             self._hold_until = 0.0
-            self._strain = 1.0
+            self._timer.relax()
             for frame_id in [one for one, flight in self._flights.items() if flight.attempts > 1]:
                 del self._flights[frame_id]
             self._hasten()
@@ -256,7 +253,7 @@ class Uplink:
             return
         now = self._clock()
         attempts = row.attempts + 1
-        due_at = now + self._resend_in_s(attempts)
+        due_at = now + self._timer.in_s(attempts)
         try:
             self._spool.mark_sent(row.frame_id, due_at=due_at)
         except SpoolUnavailable as error:
@@ -285,14 +282,6 @@ class Uplink:
             self._inbox.put(_Outcome(frame_id, error=error))
         else:
             self._inbox.put(_Outcome(frame_id, result=future.result()))
-
-    def _resend_in_s(self, attempts: int) -> float:
-        """Return how long to wait for a receipt after publish number ``attempts``, from 1."""
-        floor = max(self._settings.resend_after_s, _PATIENCE * self._usual_s) * self._strain
-        if attempts <= 1:
-            return floor
-        growth = floor * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS)
-        return floor + self._uniform(0.0, min(self._settings.resend_max_s, growth))
 
     # What became of a publish
 
@@ -394,7 +383,7 @@ class Uplink:
             case "diagnosed" if self._settings.settle_on == "diagnosed":
                 self._settle(frame_id)
             case "diagnosed":
-                due_at = now + _DIAGNOSED_PATIENCE * self._resend_in_s(max(row.attempts, 1))
+                due_at = now + _DIAGNOSED_PATIENCE * self._timer.in_s(max(row.attempts, 1))
                 self._spool.mark_diagnosed(frame_id, due_at=due_at)
                 flight = self._flights.get(frame_id)
                 if flight is not None:
@@ -410,11 +399,7 @@ class Uplink:
         if flight is not None:
             took = self._clock() - flight.sent_at
             self._counters.delivery_s.observe(took)
-            if flight.attempts == 1:
-                self._usual_s += _SHARE_OF_NEWS * (took - self._usual_s)
-                self._strain = max(1.0, self._strain * _RELIEF)
-            else:
-                self._strain = min(_MAX_STRAIN, self._strain * _GROWTH)
+            self._timer.learn(took, attempts=flight.attempts)
         self._undeleted.add(frame_id)
         self._delete_settled()
 
@@ -435,19 +420,3 @@ class Uplink:
     def _note_disk(self, error: SpoolUnavailable) -> None:
         self._disk_trouble = True
         self._alarms.raise_("uplink_disk", str(error))
-
-
-def smaller_frame(frame: Frame, image: bytes) -> bytes:
-    """Return the payload of a frame with a smaller JPEG image in place of its own, saying so in its quality flags."""
-    import hashlib  # noqa: PLC0415 - only an oversize frame needs it
-
-    flags = tuple(dict.fromkeys((*frame.quality.flags, "reencoded")))
-    changed = frame.model_copy(
-        update={
-            "image": image,
-            "encoding": "jpeg",
-            "image_sha256": hashlib.sha256(image).hexdigest(),
-            "quality": frame.quality.model_copy(update={"flags": flags}),
-        }
-    )
-    return publication("", changed).payload

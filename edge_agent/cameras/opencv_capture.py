@@ -2,14 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from edge_agent.cameras.base import Image
 from edge_agent.errors import CameraError
 
-Opener = Callable[[], Any]
-"""Returns an opened ``cv2.VideoCapture``, or raises `CameraError`."""
+_STALL_S = 20.0
 
 
 class LatestPicture:
@@ -25,12 +23,14 @@ class LatestPicture:
         self._changed = threading.Condition()
         self._image: Image | None = None
         self._arrived = 0.0
+        self._started = 0.0
         self._fault = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._read, name="camera-reader", daemon=True)
 
     def start(self) -> None:
         """Begin to read."""
+        self._started = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -49,6 +49,10 @@ class LatestPicture:
             self._changed.wait_for(lambda: self._fault or self._arrived > asked, timeout=timeout_s)
             if self._fault:
                 raise CameraError(self._fault)
+            if time.monotonic() - max(self._arrived, self._started) > _STALL_S:
+                raise CameraError(
+                    f"{self._name} has given no picture for {_STALL_S:g} s: check its cable, power and network"
+                )
             return self._image if self._arrived > asked else None
 
     def _read(self) -> None:
