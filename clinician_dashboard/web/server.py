@@ -55,6 +55,7 @@ class WebServer:
                 self._app,
                 log_config=None,
                 access_log=False,
+                log_level="warning",
                 server_header=False,
                 date_header=True,
                 lifespan="off",
