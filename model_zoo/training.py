@@ -109,6 +109,8 @@ class Trainer:
             progress, moments = load_checkpoint(self.folder, network)
         origin = self._initialise(network, resume=resume)
         self._write_run(origin)
+        if not resume:
+            save_checkpoint(self.folder, network, None, progress)
         network.to(self._device, memory_format=torch.channels_last)
         for number in range(progress.stage, len(self.settings.plan)):
             stage = self.settings.plan[number]
