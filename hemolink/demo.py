@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +27,6 @@ from hemolink.tally import Tally
 READY_TIMEOUT_S = 120.0
 STALL_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 8.0
-LISTED_CASES = 500
 _WATCH_INTERVAL_S = 0.25
 
 
@@ -130,7 +128,6 @@ class Demo:
             elif now.complete and not told_finished:
                 told_finished = True
                 self._console.say("Every frame is answered. The page stays open; Ctrl-C stops all.")
-        self._ask_referred()
         return self.tally
 
     def stop(self) -> None:
@@ -188,16 +185,6 @@ class Demo:
         except Unanswered:
             self._check()  # a process that ended says why; one that is only busy is asked again
         return self.tally
-
-    def _ask_referred(self) -> None:
-        """Add how many frames were referred to a person; left out if the record has too many cases to list."""
-        try:
-            listed = self._children[0].get_json(f"/api/v1/cases?limit={LISTED_CASES}")
-        except Unanswered:
-            return
-        cases = listed.get("cases", [])
-        if listed.get("matching") == len(cases):
-            self.tally = replace(self._count(), referred=sum(int(case.get("referred", 0)) for case in cases))
 
     def _stalled(self, now: Tally) -> str:
         cause = now.alarm or "no process reports a fault"

@@ -18,9 +18,9 @@ class Tally:
         spooled: Frames that still wait for their receipt; the edge's figure.
         settled: Frames whose final receipt the edge has heard.
         finished: Whether the camera has no more to give.
-        duplicates: Second copies of a frame that the record saw and did not store again.
+        duplicates: What the record holds twice; the record's figure.
         rejected: Dead letters in the record.
-        referred: Recorded frames that the model refers to a person; none if it was not asked.
+        referred: Recorded frames that the model leaves to a person; the record's figure.
         reasons: How often each reason to refuse a frame occurred, by its code.
         alarm: What the edge says a person must see to, empty when all is well.
         latency_ms: Percentiles of the time from capture to record, by name.
@@ -37,7 +37,7 @@ class Tally:
     duplicates: int = 0
     rejected: int = 0
     cases: int = 0
-    referred: int | None = None
+    referred: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     alarm: str = ""
     latency_ms: Mapping[str, float | None] = field(default_factory=dict)
@@ -63,6 +63,7 @@ class Tally:
             finished=bool(edge.get("finished", False)),
             duplicates=int(record.get("duplicates", 0)),
             rejected=int(record.get("rejected", 0)),
+            referred=int(record.get("referred", 0)),
             cases=int(record.get("cases", 0)),
             reasons={str(code): int(count) for code, count in (edge.get("quality_reasons") or {}).items()},
             alarm=str(edge.get("alarm", "")),
@@ -103,9 +104,8 @@ class Tally:
             "engine": self.engine,
             "model": self.model,
             "cases": self.cases,
+            "referred": self.referred,
         }
-        if self.referred is not None:
-            result["referred"] = self.referred
         if self.waiting:
             result["waiting"] = self.waiting
         if self.parked:
@@ -120,8 +120,7 @@ class Tally:
         """Return one line for a person to watch."""
         parts = [
             f"{self.frames} frames taken",
-            f"{self.recorded} in the record"
-            + ("" if self.referred is None else f" ({self.referred} referred)"),
+            f"{self.recorded} in the record ({self.referred} referred)",
             f"{self.cases} case" + ("" if self.cases == 1 else "s"),
         ]
         if self.waiting:

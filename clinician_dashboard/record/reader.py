@@ -200,6 +200,7 @@ class RecordReader:
     def summary(self) -> dict[str, Any]:
         """Return the figures of the whole record.
 
+        ``referred`` counts recorded frames that the model leaves to a person.
         ``duplicates`` counts what a clinician would see twice, as the tables have it: rows beyond the first of one frame
         and model, and recorded frames whose very image the case already holds under another frame id. ``redelivered``
         counts messages that came again and changed nothing: at-least-once delivery at work, and no fault.
@@ -241,6 +242,7 @@ class RecordReader:
             ).all()
             last = session.scalar(select(DiagnosisRow).order_by(DiagnosisRow.id.desc()).limit(1))
             cases = session.scalar(select(func.count()).select_from(CaseRow)) or 0
+            referred = session.scalar(select(func.sum(CaseRow.referred))) or 0
             simulated = session.scalar(select(CaseRow.id).where(CaseRow.simulated).limit(1)) is not None
         latencies = sorted(
             max(0.0, (end - start).total_seconds() * 1000) for start, end in times if end is not None
@@ -249,6 +251,7 @@ class RecordReader:
             "cases": cases,
             "frames": frames,
             "recorded": recorded,
+            "referred": int(referred),
             "duplicates": diagnoses - (pairs or 0) + recorded - (images or 0),
             "redelivered": tallies.get("redelivered", 0),
             "pending": (pending_frames or 0) + pending_diagnoses,
