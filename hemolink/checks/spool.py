@@ -30,20 +30,21 @@ def _filling(path: Path, bounds: SpoolSettings) -> list[Finding]:
     try:
         connection = open_read_only(path)
         try:
-            waiting, size = connection.execute(
-                "select count(*), coalesce(sum(bytes), 0) from frames where state != 'parked'"
+            # Parked frames fill the spool too: the agent bounds all of them together.
+            waiting, parked, size = connection.execute(
+                "select count(*) filter (where state != 'parked'), count(*) filter (where state = 'parked'), "
+                "coalesce(sum(bytes), 0) from frames"
             ).fetchone()
-            (parked,) = connection.execute("select count(*) from frames where state = 'parked'").fetchone()
         finally:
             connection.close()
     except sqlite3.Error as error:
         return [warning(AREA, f"{path} cannot be read ({error})", "run the doctor of the edge's own release")]
-    said = f"{waiting} frames wait, {size / 1e6:.1f} of {bounds.max_bytes / 1e6:.0f} MB"
+    said = f"{waiting} frames wait, {size / 1e6:.1f} of {bounds.max_bytes / 1e6:.0f} MB filled"
     findings = [
         fault(
             AREA,
             f"{said}: nearly full, the edge stops capturing",
-            "see why nothing is delivered: broker and worker",
+            "see why nothing is delivered (broker, workers, record), and to parked frames",
         )
         if size > bounds.high_water * bounds.max_bytes
         else fine(AREA, said)
@@ -55,7 +56,9 @@ def _filling(path: Path, bounds: SpoolSettings) -> list[Finding]:
 
 
 def _set_aside(directory: Path) -> list[Finding]:
+    from edge_agent.spool import damaged_spools  # noqa: PLC0415 - the settings suffice for what comes before
+
     return [
         warning(AREA, f"{path.name} was set aside as damaged", "recover its frames, then remove it")
-        for path in sorted(directory.glob("*.corrupt-*"))
+        for path in damaged_spools(directory)
     ]

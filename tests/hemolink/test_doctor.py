@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -122,19 +121,30 @@ def test_a_damaged_spool_and_a_damaged_record_are_named(tmp_path, embedded_broke
     assert "record.sqlite is damaged" in faults(findings)["record"]
 
 
-def test_parked_frames_are_told(tmp_path, embedded_broker):
+def test_what_a_real_spool_holds_is_told(tmp_path, embedded_broker):
     from edge_agent.spool import Spool, SpooledFrame  # noqa: PLC0415
 
-    spool = Spool(tmp_path / "edge" / "spool.sqlite", max_bytes=10_000_000)
-    spool.open()
-    spool.add(SpooledFrame("a" * 32, 1, "routine", "C1", "2026-01-01T00:00:00+00:00", b"x" * 1000))
+    path = tmp_path / "edge" / "spool.sqlite"
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database" * 100)
+    (path.parent / "spool.sqlite.corrupt-20260101T000000Z-wal").touch()  # a part, not a spool of its own
+    spool = Spool(path, max_bytes=2_000_000)
+    spool.open()  # sets the damaged one aside
+    for number in range(3):
+        captured = "2026-01-01T00:00:00+00:00"
+        spool.add(SpooledFrame(f"{number}" * 32, number, "routine", "C1", captured, b"x" * 500_000))
+    spool.park("0" * 32, reason="test")
+    edge = edge_file(tmp_path, port=embedded_broker.port, spool={"max_bytes": 2_000_000})
+    _, findings = run_doctor(edge)  # beside the agent that has it open
+    told = {(one["verdict"], one["said"]) for one in findings if one["area"] == "spool"}
+    assert ("OK", "2 frames wait, 1.5 of 2 MB filled") in told
+    assert ("WARN", "1 frames are parked and wait for a person") in told
+    (aside,) = [said for verdict, said in told if "set aside" in said]
+    assert not aside.startswith("spool.sqlite.corrupt-20260101T000000Z")
+    spool.add(SpooledFrame("3" * 32, 3, "routine", "C1", captured, b"x" * 400_000))
     spool.close()
-    with sqlite3.connect(tmp_path / "edge" / "spool.sqlite") as connection:
-        connection.execute("update frames set state = 'parked', reason = 'test'")
-    connection.close()
-    _, findings = run_doctor(edge_file(tmp_path, port=embedded_broker.port))
-    (told,) = [one for one in findings if one["area"] == "spool" and one["verdict"] == "WARN"]
-    assert "1 frames are parked" in told["said"]
+    _, findings = run_doctor(edge)
+    assert "nearly full" in faults(findings)["spool"]
 
 
 def test_a_model_package_with_a_wrong_hash_is_refused(tmp_path, embedded_broker):
