@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections.abc import Coroutine
 from typing import Any, Self
 
 from broker_config.errors import BrokerFailed
@@ -135,12 +136,16 @@ class EmbeddedBroker:
         await broker.start()
         try:
             server = await asyncio.start_server(
-                lambda reader, writer: self._welcome(broker, reader, writer), self.host, self.port
+                lambda reader, writer: self._open_door(broker, reader, writer), self.host, self.port
             )
             self.port = int(server.sockets[0].getsockname()[1])
             self._started.set()
             await self._stop.wait()
-            # First the door, then the guests: a client must not come back to a broker that is going.
+            # First the door, then the guests: a client must not come back to a broker that is going. One that has just
+            # been accepted gets its turn before, since asyncio leaves its socket open when it comes after close().
+            for listener in server.sockets:
+                self._loop.remove_reader(listener.fileno())
+            await asyncio.sleep(0)
             server.close()
             for writer in list(self._writers):
                 writer.transport.abort()
@@ -150,12 +155,28 @@ class EmbeddedBroker:
             except Exception:
                 logger.debug("the embedded broker did not shut down cleanly", exc_info=True)
 
+    def _open_door(
+        self, broker: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Coroutine[Any, Any, None]:
+        # Noted here and not in the task: one that is cancelled before its first step closes nothing.
+        self._writers.add(writer)
+        if self._stop is not None and self._stop.is_set():
+            writer.transport.abort()
+        return self._host_guest(broker, reader, writer)
+
+    async def _host_guest(
+        self, broker: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        # Only the end of the loop cancels a guest's task. asyncio asks a finished one for its exception, and reports
+        # a cancelled one as a fault with a traceback.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._welcome(broker, reader, writer)
+
     async def _welcome(self, broker: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from amqtt.adapters import StreamWriterAdapter  # noqa: PLC0415 - see start
 
         from broker_config.embedded_guard import ConnectReader, refusal_of_version  # noqa: PLC0415 - see start
 
-        self._writers.add(writer)
         try:
             first = ConnectReader(reader)
             level = await asyncio.wait_for(first.protocol_level(), _CONNECT_S)
