@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -93,9 +93,11 @@ class Link:
         self._stop = threading.Event()
         # From here on only the network thread looks.
         self._inflight: dict[int, Outgoing] = {}
+        self._unsubscribing: dict[int, Future[bool]] = {}
         self._progress_at = 0.0
         self._accepted = False
         self._served = False
+        self._wanted: Sequence[Subscription] = ()
         self._suback_mid: int | None = None
         self.end = ""
         self.refused = False
@@ -132,6 +134,19 @@ class Link:
         """Queue the acknowledgement of a message of this link; false when the link has ended."""
         mailbox = self._mailbox
         return mailbox is not None and mailbox.put_ack(mid)
+
+    def unsubscribe(self, topic_filter: str) -> "Future[bool]":
+        """Unsubscribe; the future says whether the broker confirmed it."""
+        done: Future[bool] = Future()
+        # First here, for a connection that has not subscribed yet, and then at the broker, for one that has.
+        kept = tuple(one for one in self._options.subscriptions if one.topic_filter != topic_filter)
+        self._options = replace(self._options, subscriptions=kept)
+        mailbox = self._mailbox
+        if mailbox is None:
+            done.set_result(False)
+        else:
+            mailbox.put_unsubscription(topic_filter, done)
+        return done
 
     def stop(self) -> None:
         """Send what acknowledgements wait, DISCONNECT, and end."""
@@ -179,6 +194,7 @@ class Link:
         client.connect_timeout = broker.connect_timeout_s
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
+        client.on_unsubscribe = self._unsubscribed
         client.on_message = self._received
         client.on_publish = self._acknowledged
         client.on_disconnect = self._disconnected
@@ -271,6 +287,12 @@ class Link:
         """
         for mid in mailbox.take_acks():
             client.ack(mid, 1)
+        for topic_filter, done in mailbox.take_unsubscriptions() if mailbox.is_open else ():
+            rc, sent = client.unsubscribe(topic_filter)
+            if rc == MQTTErrorCode.MQTT_ERR_SUCCESS and sent is not None:
+                self._unsubscribing[sent] = done
+            else:
+                done.set_result(False)
         while mailbox.is_open and len(self._inflight) < self.receive_maximum and not client.want_write():
             outgoing = mailbox.take()
             if outgoing is None:
@@ -337,6 +359,9 @@ class Link:
     def _fail(self, unsent: list[Outgoing]) -> None:
         left = [*self._inflight.values(), *unsent]
         self._inflight.clear()
+        for done in self._unsubscribing.values():
+            done.set_result(False)
+        self._unsubscribing.clear()
         for outgoing in left:
             outgoing.fail(
                 NotConnected(
@@ -363,7 +388,8 @@ class Link:
             packet = getattr(properties, "MaximumPacketSize", None)
             limits = [limit for limit in (packet, broker.max_packet_bytes) if limit is not None]
             self.maximum_packet_bytes = min(limits) if limits else None
-        if not self._options.subscriptions:
+        self._wanted = self._options.subscriptions
+        if not self._wanted:
             self._become_ready()
             return
         if self._v5:
@@ -374,16 +400,16 @@ class Link:
                         qos=one.qos, noLocal=one.no_local, retainAsPublished=one.retain_as_published
                     ),
                 )
-                for one in self._options.subscriptions
+                for one in self._wanted
             ]
         else:
-            wanted = [(one.topic_filter, one.qos) for one in self._options.subscriptions]
+            wanted = [(one.topic_filter, one.qos) for one in self._wanted]
         _, self._suback_mid = client.subscribe(wanted)
 
     def _subscribed(self, client: Client, _data: Any, mid: int, reason_codes: Any, _properties: Any) -> None:
         if mid != self._suback_mid:
             return
-        for subscription, reason in zip(self._options.subscriptions, reason_codes, strict=False):
+        for subscription, reason in zip(self._wanted, reason_codes, strict=False):
             if reason.is_failure:
                 self.refused = True
                 self.end = (
@@ -396,6 +422,13 @@ class Link:
                     connection.shutdown(socket.SHUT_RDWR)
                 return
         self._become_ready()
+
+    def _unsubscribed(
+        self, _client: Client, _data: Any, mid: int, reason_codes: Any, _properties: Any
+    ) -> None:
+        done = self._unsubscribing.pop(mid, None)
+        if done is not None:  # 3.1.1 has no reason codes
+            done.set_result(not any(reason.is_failure for reason in reason_codes))
 
     def _become_ready(self) -> None:
         self._served = True

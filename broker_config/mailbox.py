@@ -1,4 +1,4 @@
-"""What other threads hand to a connection's network thread: publications and acknowledgements, and a bell."""
+"""What other threads hand to a connection's network thread: publications, acknowledgements, and a bell."""
 
 import contextlib
 import selectors
@@ -43,6 +43,7 @@ class Mailbox:
         self._is_open = False
         self._publications: deque[Outgoing] = deque()
         self._acks: deque[int] = deque()
+        self._unsubscriptions: deque[tuple[str, Future[bool]]] = deque()
         self._owner = threading.get_ident()
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -84,6 +85,17 @@ class Mailbox:
             self._acks.append(mid)
         self.ring()
         return True
+
+    def put_unsubscription(self, topic_filter: str, done: "Future[bool]") -> None:
+        """Take a topic filter to unsubscribe from, even before the connection stands; false in ``done`` when it ends."""
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._unsubscriptions.append((topic_filter, done))
+        if closed:
+            done.set_result(False)
+        else:
+            self.ring()
 
     def ring(self) -> None:
         """Wake the network thread."""
@@ -128,6 +140,13 @@ class Mailbox:
             self._acks.clear()
         return acks
 
+    def take_unsubscriptions(self) -> "list[tuple[str, Future[bool]]]":
+        """Take out every topic filter to unsubscribe from."""
+        with self._lock:
+            taken = list(self._unsubscriptions)
+            self._unsubscriptions.clear()
+        return taken
+
     def shut(self) -> None:
         """Take nothing more; what is inside stays."""
         with self._lock:
@@ -140,6 +159,10 @@ class Mailbox:
             left = list(self._publications)
             self._publications.clear()
             self._acks.clear()
+            unsubscriptions = list(self._unsubscriptions)
+            self._unsubscriptions.clear()
+        for _, done in unsubscriptions:
+            done.set_result(False)
         self._reader.close()
         self._writer.close()
         return left

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -180,6 +181,38 @@ class Session:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.1, deadline - time.monotonic()))
 
+    def unsubscribe(self, topic_filter: str, *, timeout_s: float = 5.0) -> bool:
+        """Take no more from a topic filter, on this connection and on every later one.
+
+        What the broker has already routed here may still come. Under a shared subscription it routes what is new to
+        the others of the group from now on.
+
+        Args:
+            topic_filter: One that the session was made with.
+            timeout_s: How long to wait for the broker's word.
+
+        Returns:
+            Whether the broker confirmed it in time; false also without a connection.
+
+        Raises:
+            SessionError: If the session does not subscribe to it, or on the network thread, where waiting would block
+                itself.
+        """
+        with self._changed:
+            kept = tuple(one for one in self._options.subscriptions if one.topic_filter != topic_filter)
+            if len(kept) == len(self._options.subscriptions):
+                raise SessionError(f"the session does not subscribe to {topic_filter!r}")
+            link = self._link
+            if link is not None and link.on_network_thread:
+                raise SessionError("unsubscribe() waits for the network thread and was called on it")
+            self._options = replace(self._options, subscriptions=kept)
+        if link is None:
+            return False
+        try:
+            return link.unsubscribe(topic_filter).result(timeout_s)
+        except concurrent.futures.TimeoutError:
+            return False
+
     # State
 
     @property
@@ -291,11 +324,10 @@ class Session:
     def _run(self) -> None:
         attempt = short = 0
         while not self._stopping.is_set():
-            link = Link(self._options, on_ready=self._became_ready, on_message=self._take)
             with self._changed:
                 if self._stopping.is_set():
                     break
-                self._link = link
+                link = self._link = Link(self._options, on_ready=self._became_ready, on_message=self._take)
             began = time.monotonic()
             link.run()
             short = short + 1 if link is self._ready and time.monotonic() - began < _STEADY_S else 0

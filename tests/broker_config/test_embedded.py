@@ -1,15 +1,17 @@
 """The embedded broker: what it does, and what we do about what it cannot."""
 
+import logging
 import queue
 import socket
 import threading
+from contextlib import ExitStack
 
 import pytest
 
 from broker_config.delivery import Publication
 from broker_config.embedded import EmbeddedBroker
 from broker_config.errors import BrokerFailed, ConnectionRefused, PayloadTooLarge
-from broker_config.session import Session, Subscription
+from broker_config.session import IncomingMessage, Session, Subscription
 from tests.broker_config.session_parts import eventually, listening, message, running, settings_for
 
 STATE = "hemolink/v1/clinic/scope-1/state"
@@ -144,3 +146,32 @@ def test_the_own_packet_limit_counts(embedded_broker: EmbeddedBroker) -> None:
     broker = settings_for(embedded_broker.port, "3.1.1", max_packet_bytes=2_000)
     with running(broker, "p") as session, pytest.raises(PayloadTooLarge):
         session.publish(message("a/b", b"x" * 2_000))
+
+
+def test_it_ends_without_a_traceback_while_clients_are_there(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="broker_config.embedded")
+    server = EmbeddedBroker()
+    server.start()
+    broker = settings_for(server.port, "3.1.1")
+    with ExitStack() as clients:
+        for number in range(4):
+            clients.enter_context(listening(broker, "a/+", client_id=f"c{number}"))
+        clients.enter_context(socket.create_connection(("127.0.0.1", server.port)))  # says nothing
+        server.stop()
+    assert "CancelledError" not in caplog.text
+
+
+def test_unsubscribing_is_confirmed(embedded_broker: EmbeddedBroker) -> None:
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    inbox: queue.Queue[IncomingMessage] = queue.Queue()
+    subscriptions = [Subscription("a"), Subscription("b")]
+    with (
+        running(broker, "p") as publisher,
+        running(broker, "s", subscriptions=subscriptions, on_message=inbox.put) as session,
+    ):
+        publisher.publish(message("a"))
+        assert inbox.get(timeout=5).topic == "a"
+        assert session.unsubscribe("a")
+        publisher.publish(message("a"))
+        publisher.publish(message("b"))
+        assert inbox.get(timeout=5).topic == "b"

@@ -477,3 +477,65 @@ def test_backoff_is_exponential_with_full_jitter() -> None:
         assert min(pauses) < 0.2 * bound
         assert max(pauses) > 0.8 * bound
     assert backoff_s(10_000) <= 30
+
+
+def test_who_unsubscribes_leaves_what_is_new_to_the_others_of_the_group(
+    mosquitto_broker: MosquittoProcess,
+) -> None:
+    broker = settings_for(mosquitto_broker.port)
+    shared = "$share/pool/a/+"
+    goes: queue.Queue[IncomingMessage] = queue.Queue()
+    options = {"subscriptions": [Subscription(shared), Subscription("b")], "on_message": goes.put}
+    with (
+        listening(broker, shared, client_id="stays") as stays,
+        running(broker, "p") as publisher,
+        running(broker, "goes", manual_ack=True, receive_maximum=1, **options) as session,
+    ):
+
+        def until_the_mark() -> set[bytes]:
+            publisher.publish(message("b", b"mark"))
+            seen = set()
+            while (got := goes.get(timeout=5)).payload != b"mark":
+                seen.add(got.payload)
+                got.acknowledge()
+            got.acknowledge()
+            return seen
+
+        for _ in range(4):
+            publisher.publish(message("a/b", b"old"))
+        held = goes.get(timeout=5)
+        assert session.unsubscribe(shared)
+        for _ in range(20):
+            publisher.publish(message("a/b", b"new"))
+        news = 0
+        while news < 20:
+            news += stays.get(timeout=5).payload == b"new"
+        held.acknowledge()
+        assert until_the_mark() <= {b"old"}  # what had been routed here
+        with pytest.raises(SessionError, match="does not subscribe"):
+            session.unsubscribe(shared)
+        mosquitto_broker.stop()
+        eventually(lambda: not session.connected and not publisher.connected)
+        mosquitto_broker.start()
+        assert session.wait_connected(10)
+        assert publisher.wait_connected(10)
+        for _ in range(4):
+            publisher.publish(message("a/b", b"later"))
+        assert until_the_mark() == set()  # not subscribed to again
+
+
+def test_unsubscribing_without_a_broker_or_without_its_answer_is_not_confirmed(free_port) -> None:
+    away = Session(settings_for(free_port()), client_id="p", subscriptions=[Subscription("a")])
+    assert not away.unsubscribe("a")
+
+    def mute(guest: socket.socket) -> None:
+        read_packet(guest)
+        guest.sendall(CONNACK_5)
+        guest.sendall(bytes([0x90, 4, *read_packet(guest)[1][:2], 0, 1]))
+        while True:
+            read_packet(guest)
+
+    with fake_broker(mute) as port:
+        broker = settings_for(port)
+        with running(broker, "p", subscriptions=[Subscription("a")]) as session:
+            assert not session.unsubscribe("a", timeout_s=0.1)
