@@ -180,7 +180,7 @@ class Publisher:
             self._metrics.unheard.inc()
             self._warn_unheard(outcome.publication.topic)
         elif outcome.receipt is not None:
-            self._outbox.publish_soon(outcome.receipt).add_done_callback(_log_receipt)
+            self._outbox.publish_soon(outcome.receipt).add_done_callback(log_receipt)
         if not message.acknowledge():
             self._metrics.stale.inc()
         self._metrics.stage("total", time.monotonic() - message.received_at)
@@ -196,7 +196,8 @@ class Publisher:
             )
 
 
-def _log_receipt(future: "Future[PublishResult]") -> None:
+def log_receipt(future: "Future[PublishResult]") -> None:
+    """Say so when a receipt did not reach the broker."""
     error = future.exception() if not future.cancelled() else None
     if error is not None:
         logger.info("a receipt did not reach the broker (the edge will send the frame again): %s", error)

@@ -11,7 +11,7 @@ from typing import Any
 
 from broker_config.codec import decode
 from broker_config.delivery import Publication, publication
-from broker_config.errors import DecodeError, TopicError
+from broker_config.errors import DecodeError, SessionError, TopicError
 from broker_config.messages import FleetModel, ModelIdentity, Receipt, ReceiptStatus, now
 from broker_config.monitor import Monitor
 from broker_config.process import announce_ports, next_birth
@@ -26,7 +26,7 @@ from cloud_worker.metrics import Metrics
 from cloud_worker.model import make_predictor, open_package
 from cloud_worker.pipeline import Pipeline
 from cloud_worker.presence import Herald
-from cloud_worker.publishing import Outcome, Publisher
+from cloud_worker.publishing import Outcome, Publisher, log_receipt
 from cloud_worker.settings import Settings
 from model_zoo.errors import ModelZooError
 from model_zoo.predictor import Prediction
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 _POLL_S = 0.2
 _RETRY_RECEIPTS_S = 2.0
 _GOODBYE_S = 5.0
+_UNSUBSCRIBE_S = 2.0
+_STOPPED = "the worker stopped before it came to this frame"
 
 
 class Worker:
@@ -63,7 +65,10 @@ class Worker:
         self._ledger = Ledger()
         self._diagnosed = self._rejected = 0
         self._draining = False
+        self._declining = threading.Lock()
         self._declined: list[Job] = []
+        self._has_left = False
+        self._handed_back = 0
         self._failure = ""
         self._other_model = ""
         self._classifier: Classifier | None = None
@@ -119,14 +124,16 @@ class Worker:
     def stop(self) -> None:
         """Drain: stop taking, finish, publish, acknowledge, hand back, close; each step says why."""
         deadline = time.monotonic() + self.settings.drain_s
-        self._draining = True  # stop taking: what still arrives is handed back below
+        self._draining = True  # stop taking: what still arrives is handed back
         if self._herald is not None and self._session is not None:
             self._session.publish_soon(self._herald.drain())  # the fleet sees it go before it is gone
+            self._leave_pool(self._session)  # the broker routes what is new to the other workers
         if self._pipeline is not None:
             # A lost engine finishes nothing, so there is nothing to wait for.
             self._pipeline.finish(0.0 if self._failure else self.settings.drain_s)
         if not self._failure:
             self._ledger.wait_empty(max(0.0, deadline - time.monotonic()))  # published and acknowledged
+        self._empty_window()  # the broker may hold more that it had routed here
         self._hand_back()  # the edges need not wait for their timers
         if self._publisher is not None:
             self._publisher.stop(_GOODBYE_S)
@@ -136,7 +143,12 @@ class Worker:
         self._monitor.stop()
         if self._classifier is not None and not self._failure:
             self._classifier.stop()
-        logger.info("stopped after %d diagnoses and %d dead letters", self._diagnosed, self._rejected)
+        logger.info(
+            "stopped after %d diagnoses and %d dead letters; %d frames left to other workers",
+            self._diagnosed,
+            self._rejected,
+            self._handed_back,
+        )
 
     # State, for the monitor and the fleet
 
@@ -218,11 +230,10 @@ class Worker:
         assert self._herald is not None  # noqa: S101 - made just now
         assert self._pipeline is not None  # noqa: S101 - likewise
         settings, topics = self.settings, self._topics
-        frames = topics.shared_frames(settings.pool) if settings.pool else topics.all_frames()
         self._session = Session(
             settings.broker,
             client_id=f"hemolink-worker-{settings.worker}",
-            subscriptions=(Subscription(frames), Subscription(topics.fleet_model())),
+            subscriptions=(Subscription(self._frames), Subscription(topics.fleet_model())),
             on_message=self._take,
             birth=self._herald.state,
             will=self._herald.state("offline"),
@@ -252,8 +263,7 @@ class Worker:
         self.metrics.frames.labels(name.detail if name else "unknown").inc()
         assert self._pipeline is not None  # noqa: S101 - connected after it was made
         if self._draining:
-            if len(self._declined) < self.settings.max_queued_frames:
-                self._declined.append(job)
+            self._decline(job)
             return
         self._ledger.add(job)
         if not self._pipeline.offer(job):
@@ -334,13 +344,55 @@ class Worker:
             self._diagnosed += 1
         self._ledger.settle(outcome.job)
 
+    @property
+    def _frames(self) -> str:
+        """The topic filter of the frames."""
+        pool = self.settings.pool
+        return self._topics.shared_frames(pool) if pool else self._topics.all_frames()
+
+    def _leave_pool(self, session: Session) -> None:
+        """Unsubscribe from the frames, and hand back at once what came in the meantime."""
+        if not session.unsubscribe(self._frames, timeout_s=_UNSUBSCRIBE_S):
+            return  # handed back at the end, or this worker would be sent the same frames again
+        with self._declining:
+            self._has_left = True
+            declined, self._declined = self._declined, []
+        for job in declined:
+            self._decline(job)
+
+    def _decline(self, job: Job) -> None:
+        """Leave a frame to another worker; called on the network thread too."""
+        with self._declining:
+            if not self._has_left:
+                if len(self._declined) < self.settings.max_queued_frames:
+                    self._declined.append(job)
+                return
+            self._handed_back += 1
+        receipt = self._receipt(job, "retry", reason=_STOPPED)
+        if receipt is not None and self._session is not None:
+            self._session.publish_soon(receipt).add_done_callback(log_receipt)
+        job.message.acknowledge()  # makes room for the next that was routed here
+
+    def _empty_window(self) -> None:
+        """Take and decline what the broker held back until the last acknowledgements."""
+        deadline = time.monotonic() + _UNSUBSCRIBE_S
+        while self._has_left and self._herald is not None and self._session is not None:
+            before = self._handed_back
+            try:  # a round trip: what the broker sends upon an acknowledgement comes before its answer
+                self._session.publish(self._herald.state(), timeout_s=max(0.1, deadline - time.monotonic()))
+            except SessionError:
+                return
+            if self._handed_back == before or time.monotonic() > deadline:
+                return
+
     def _hand_back(self) -> None:
         """Ask the edges for what could not be finished; unacknowledged frames of a gone worker reach nobody."""
         jobs = [*self._ledger.remaining(), *self._declined]
         if not jobs or self._session is None:
             return
         logger.warning("handing back %d frames that could not be finished", len(jobs))
-        reason = self._failure or "the worker stopped before it came to this frame"
+        self._handed_back += len(jobs)
+        reason = self._failure or _STOPPED
         receipts = [one for job in jobs if (one := self._receipt(job, "retry", reason=reason)) is not None]
         wait([self._session.publish_soon(one) for one in receipts], timeout=_RETRY_RECEIPTS_S)
 

@@ -190,6 +190,35 @@ def test_sigterm_finishes_what_was_taken(mosquitto_broker, fakes, worker_process
 
 
 @pytest.mark.mosquitto
+def test_a_worker_that_drains_leaves_what_is_new_to_the_others(mosquitto_broker, fakes, start_worker, until):
+    with fakes.FarEnd(mosquitto_broker.port) as far:
+        goes = start_worker(mosquitto_broker.port, name="goes", pool="main", receive_maximum=2)
+        stays = start_worker(mosquitto_broker.port, name="stays", pool="main", receive_maximum=2)
+        goes.model.gate.clear()
+        early = [far.send(fakes.make_frame(value)) for value in range(20, 32)]
+        # Each half goes to one worker: two of them are taken, and the broker holds four for the one that is stuck.
+        far.wait(lambda: sum(bool(far.statuses(frame)) for frame in early) == 6)
+        until(lambda: goes.worker.status()["taken"] == 2)
+        drain = threading.Thread(target=goes.worker.stop)
+        drain.start()
+        far.wait(lambda: any(one.presence == "draining" for one in far.states))
+        until(lambda: goes.worker._has_left)
+        late = [far.send(fakes.make_frame(value)) for value in range(40, 50)]
+        far.wait(lambda: all(far.statuses(frame) == ["diagnosed"] for frame in late))
+        assert drain.is_alive()
+        goes.model.gate.set()
+        drain.join(10)
+        goes.stopped = True
+        # Its two are finished, and the four that the broker still held for it are handed back one by one.
+        far.wait(lambda: all(far.statuses(frame) for frame in early))
+        said = [status for frame in early for status in far.statuses(frame)]
+        assert (said.count("diagnosed"), said.count("retry")) == (8, 4)
+        assert {
+            one.worker for one in far.diagnoses if one.frame_id in {frame.frame_id for frame in late}
+        } == {stays.worker.settings.worker}
+
+
+@pytest.mark.mosquitto
 def test_a_drain_that_runs_out_of_time_hands_frames_back(mosquitto_broker, fakes, start_worker, until):
     with fakes.FarEnd(mosquitto_broker.port) as far:
         running = start_worker(mosquitto_broker.port, drain_s=0.3)
