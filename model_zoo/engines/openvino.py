@@ -1,5 +1,7 @@
 """OpenVINO on a CPU: the default where there is no CUDA device, in bf16 where the CPU computes in it."""
 
+import contextlib
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -33,8 +35,7 @@ class OpenVinoEngine:
         self._precision = precision
         self._max_batch_size = max_batch_size
         self._compiled: Any = None
-        self._queue: Any = None
-        self._answers: list[tuple[NDArray[np.float32], ...] | None] = []
+        self._requests: list[Any] = []
 
     @property
     def name(self) -> str:
@@ -67,34 +68,45 @@ class OpenVinoEngine:
         except RuntimeError as error:
             msg = f"OpenVINO cannot load {self._package.graph_path}: {error}"
             raise EngineError(msg) from error
-        self._queue = ov.AsyncInferQueue(self._compiled)
-        self._queue.set_callback(self._keep)
+        streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._requests = [self._compiled.create_infer_request() for _ in range(streams)]
         self.run(np.zeros((min(2, self._max_batch_size), 3, size.height, size.width), np.float32))
 
     def run(self, batch: NDArray[np.float32]) -> Outputs:
-        """Infer each input as one request of a queue over all cores, which outruns batched inference on a CPU."""
-        if self._queue is None:
+        """Infer each input as one request, as many at once as the CPU has streams; that outruns a batched request.
+
+        The requests have no Python callback: OpenVINO's own queue of requests with callbacks waited for ever, now and
+        then, when it was released.
+        """
+        if not self._requests:
             msg = "the OpenVINO engine has not been started: call start() first"
             raise EngineError(msg)
-        self._answers = [None] * len(batch)
+        rows: list[tuple[NDArray[np.float32], ...]] = []
+        busy: deque[Any] = deque()
         try:
             for index in range(len(batch)):
-                self._queue.start_async({0: batch[index : index + 1]}, index)
-            self._queue.wait_all()
+                if len(busy) == len(self._requests):
+                    rows.append(_finished(busy.popleft()))
+                request = self._requests[index % len(self._requests)]
+                request.start_async({0: batch[index : index + 1]})
+                busy.append(request)
+            while busy:
+                rows.append(_finished(busy.popleft()))
         except RuntimeError as error:
+            for request in busy:  # a request may not be started again while it runs
+                with contextlib.suppress(RuntimeError):
+                    request.wait()
             msg = f"OpenVINO failed during inference: {error}"
             raise EngineError(msg) from error
-        rows = [answer for answer in self._answers if answer is not None]
-        if len(rows) != len(batch):
-            msg = f"OpenVINO answered {len(rows)} of {len(batch)} inputs"
-            raise EngineError(msg)
         return Outputs(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
     def stop(self) -> None:
         """Release the compiled network."""
-        self._queue = None
+        self._requests = []
         self._compiled = None
 
-    def _keep(self, request: Any, index: int) -> None:
-        outputs = (request.get_output_tensor(number).data for number in range(3))
-        self._answers[index] = tuple(np.array(output, np.float32) for output in outputs)
+
+def _finished(request: Any) -> tuple[NDArray[np.float32], ...]:
+    """Wait for a request and copy its three outputs."""
+    request.wait()
+    return tuple(np.array(request.get_output_tensor(number).data, np.float32) for number in range(3))
