@@ -73,6 +73,7 @@ class Dashboard:
             ready=self.ready,
             ingest=lambda: self._ingest.state,
             connection=lambda: self._session.last_error if not self._session.connected else "",
+            exposure=lambda: self.exposure,
             receipts_waiting=lambda: self._receipts.waiting,
             host_names=settings.host_names,
         )
@@ -83,6 +84,16 @@ class Dashboard:
     def port(self) -> int:
         """The port of the web pages, once started."""
         return self._web.port
+
+    @property
+    def exposure(self) -> str:
+        """That whoever reaches this machine can read every case, in one sentence; empty on a loopback address."""
+        if not self._web.exposed:
+            return ""
+        return (
+            f"there is no sign-in, and the pages listen on {self._settings.host} port {self._web.port}, beyond this machine: "
+            "whoever reaches that port reads every case. Set host to 127.0.0.1, or let only a proxy with sign-in reach it"
+        )
 
     def ready(self) -> tuple[bool, str]:
         """Return whether frames can be recorded now, and one sentence that says why not."""
@@ -113,6 +124,8 @@ class Dashboard:
         self._session.start()
         announce_ports(self._settings.directory, ROLE, {"web": self._web.port, "monitor": self._web.port})
         logger.info("the pages are at http://%s:%d/", self._settings.host, self._web.port)
+        if self.exposure:
+            logger.warning("%s", self.exposure)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set."""

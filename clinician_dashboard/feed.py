@@ -69,6 +69,12 @@ class Feed:
         with self._lock:
             self._wakers.discard(wake)
 
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        with self._lock:
+            return len(self._wakers)
+
     def last_number(self) -> int:
         """Return the number of the newest event."""
         with self._lock:

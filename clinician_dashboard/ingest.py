@@ -133,7 +133,9 @@ class Ingest:
     def receive(self, message: Incoming) -> None:
         """Take a message; called from the network thread, so it never waits.
 
-        A message that finds the queue full is left unacknowledged: no receipt follows, and the edge sends it again.
+        A message that finds the queue full is acknowledged and let go: unacknowledged it would hold a place in the
+        broker's window for as long as the connection lasts. No receipt follows, so the edge sends the frame again, and
+        with it comes its diagnosis.
         """
         size = len(message.payload)
         with self._bytes_lock:
@@ -149,6 +151,7 @@ class Ingest:
                 return
         self._overflow += 1
         self._metrics.overflow.inc()
+        message.acknowledge()
         if self._overflow.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...: told, without flooding the log
             logger.warning(
                 "the writer's queue is full: %d messages left to come again so far", self._overflow

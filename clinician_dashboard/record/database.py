@@ -1,6 +1,8 @@
 """Opening the record: engine, pragmas, schema version."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,17 @@ class Record:
     def session(self) -> Session:
         """Return a new session; the caller closes it."""
         return Session(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Give a session all of whose reads see the record as it was at one moment, whatever is committed meanwhile."""
+        with self.session() as session:
+            if self.engine.dialect.name == "sqlite":
+                # Python's driver opens a transaction for writes only: each read alone would see its own moment.
+                session.connection().exec_driver_sql("begin")
+            else:
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
 
     def start(self) -> None:
         """Open the record, making it if it is new.

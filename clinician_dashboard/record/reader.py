@@ -10,6 +10,7 @@ from sqlalchemy.orm import selectinload
 
 from clinician_dashboard.case_result import URGENCIES
 from clinician_dashboard.record.database import Record
+from clinician_dashboard.record.frame_list import FrameList, list_frames
 from clinician_dashboard.record.tables import (
     CaseRow,
     DeviceRow,
@@ -79,7 +80,7 @@ class RecordReader:
                     CaseRow.leading == part.lower(),
                 )
             )
-        with self._record.session() as session:
+        with self._record.snapshot() as session:
             counted = session.execute(
                 select(CaseRow.urgency, func.count()).where(*matching).group_by(CaseRow.urgency)
             )
@@ -127,15 +128,10 @@ class RecordReader:
         with self._record.session() as session:
             return session.scalar(select(CaseRow).where(CaseRow.site == site, CaseRow.code == code))
 
-    def frames_of(self, case_id: int) -> Sequence[FrameRow]:
-        """Return a case's frames with their diagnoses, in the order of capture."""
-        with self._record.session() as session:
-            return session.scalars(
-                select(FrameRow)
-                .where(FrameRow.case_id == case_id)
-                .options(selectinload(FrameRow.diagnoses))
-                .order_by(FrameRow.captured_at, FrameRow.sequence)
-            ).all()
+    def frames_of(self, case_id: int, *, state: str = "", page: int = 1, page_size: int = 100) -> FrameList:
+        """Return one page of a case's frames with their diagnoses, in the order of capture; see `list_frames`."""
+        with self._record.snapshot() as session:
+            return list_frames(session, case_id, state=state, page=page, page_size=page_size)
 
     def frame(self, frame_id: str) -> FrameRow | None:
         """Return one frame with its case and diagnoses."""
@@ -162,15 +158,15 @@ class RecordReader:
             ).all()
         return [RejectionView(row, frame) for row, frame in rows]
 
-    def refused_frames(self, case_id: int) -> frozenset[str]:
-        """Return the ids of a case's frames that no worker could read."""
+    def rejection_of(self, frame_id: str) -> RejectionRow | None:
+        """Return the latest dead letter of a frame, or none."""
         with self._record.session() as session:
-            found = session.scalars(
-                select(FrameRow.frame_id)
-                .join(RejectionRow, RejectionRow.frame_id == FrameRow.frame_id)
-                .where(FrameRow.case_id == case_id, FrameRow.recorded_at.is_(None))
+            return session.scalar(
+                select(RejectionRow)
+                .where(RejectionRow.frame_id == frame_id)
+                .order_by(RejectionRow.id.desc())
+                .limit(1)
             )
-            return frozenset(found)
 
     def rejected(self) -> int:
         """Return how many frames were rejected and not recorded after all."""
@@ -205,7 +201,7 @@ class RecordReader:
         and model, and recorded frames whose very image the case already holds under another frame id. ``redelivered``
         counts messages that came again and changed nothing: at-least-once delivery at work, and no fault.
         """
-        with self._record.session() as session:
+        with self._record.snapshot() as session:
             frames = session.scalar(select(func.count()).select_from(FrameRow)) or 0
             recorded = session.scalar(select(func.count()).where(FrameRow.recorded_at.is_not(None))) or 0
             diagnoses = session.scalar(select(func.count()).where(DiagnosisRow.joined)) or 0

@@ -11,6 +11,7 @@ from clinician_dashboard.web.events import stream
 from clinician_dashboard.web.views import case_fields, frame_fields
 
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+MAX_LISTENERS = 256
 IMMUTABLE = "private, max-age=31536000, immutable"
 
 FrameId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -49,8 +50,14 @@ def _add_cases(router: APIRouter, context: Context) -> None:
         }
 
     @router.get("/cases/{code}")
-    def case(code: str, site: str = "") -> dict[str, Any]:
-        """One case with its frames. Two sites may use one code; then ``?site=`` chooses."""
+    def case(
+        code: str,
+        site: str = "",
+        state: str = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 500,
+        page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    ) -> dict[str, Any]:
+        """One case with a page of its frames. Two sites may use one code; then ``?site=`` chooses."""
         found = [case for case in context.reader.cases_with_code(code) if site in ("", case.site)]
         if not found:
             raise HTTPException(404, "no such case")
@@ -59,8 +66,17 @@ def _add_cases(router: APIRouter, context: Context) -> None:
             raise HTTPException(
                 409, f"several sites have a case of that code: add ?site= with one of {sites}"
             )
-        frames = context.reader.frames_of(found[0].id)
-        return {**case_fields(found[0]), "frames": [frame_fields(frame) for frame in frames]}
+        frames = context.reader.frames_of(found[0].id, state=state, page=page, page_size=limit)
+        return {
+            **case_fields(found[0]),
+            "by_state": frames.by_state,
+            "page": frames.page,
+            "last_page": frames.last_page,
+            "frames": [
+                {"number": listed.number, "state": listed.state, **frame_fields(listed.row)}
+                for listed in frames.frames
+            ],
+        }
 
 
 def _add_frames(router: APIRouter, context: Context) -> None:
@@ -97,6 +113,8 @@ def _add_events(router: APIRouter, context: Context) -> None:
     @router.get("/events", response_class=StreamingResponse)
     async def events(request: Request, since: Annotated[str, Query(max_length=64)] = "") -> StreamingResponse:
         """The live feed, as server-sent events. ``Last-Event-ID`` goes before ``?since=``."""
+        if context.feed.listeners >= MAX_LISTENERS:
+            raise HTTPException(503, "too many pages are open on the live feed: close some")
         last = request.headers.get("last-event-id") or since
         return StreamingResponse(
             stream(context.feed, last_event_id=last, metrics=context.metrics),

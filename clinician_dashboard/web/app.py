@@ -53,7 +53,9 @@ def _add_health(app: FastAPI, context: Context) -> None:
     @app.get("/readyz", include_in_schema=False)
     def readyz() -> Response:
         ready, why = context.ready()
-        return PlainTextResponse(f"{why}\n", status_code=200 if ready else 503)
+        exposure = context.exposure()
+        warning = f"warning: {exposure}\n" if exposure else ""
+        return PlainTextResponse(f"{why}\n{warning}", status_code=200 if ready else 503)
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

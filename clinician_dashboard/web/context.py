@@ -20,6 +20,7 @@ class Context:
         ready: Whether frames can be recorded now, and one sentence that says why not.
         ingest: The ingest's present state.
         connection: Why there is no connection to the broker; empty while there is one.
+        exposure: That other machines can reach the pages, in one sentence with the remedy; empty if they cannot.
         receipts_waiting: Receipts that no broker has acknowledged yet.
         host_names: Names that a request's Host header may carry.
     """
@@ -30,5 +31,6 @@ class Context:
     ready: Callable[[], tuple[bool, str]]
     ingest: Callable[[], IngestState]
     connection: Callable[[], str]
+    exposure: Callable[[], str]
     receipts_waiting: Callable[[], int]
     host_names: frozenset[str]

@@ -1,6 +1,8 @@
 """Numbers and times as the pages write them; Jinja filters."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 THIN = "\u202f"  # a narrow no-break space, between number and unit
 DASH = "\u2013"
@@ -79,6 +81,11 @@ def significant(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}".replace(",", THIN)  # noqa: PLR2004
 
 
+def query(fields: Mapping[str, object]) -> str:
+    """Return the query of an address with what is not empty in ``fields``; a question mark at least."""
+    return f"?{urlencode({name: value for name, value in fields.items() if value})}"
+
+
 FILTERS = {
     "percent": percent,
     "interval": interval,
@@ -90,4 +97,5 @@ FILTERS = {
     "count": count,
     "size": size,
     "significant": significant,
+    "query": query,
 }

@@ -56,7 +56,9 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "no-store")
+                # Pages hold what concerns a patient and are never kept; our own files are, and asked about each time.
+                own_file = scope["path"].startswith("/static/")
+                headers.setdefault("Cache-Control", "no-cache" if own_file else "no-store")
             await send(message)
 
         if host_name(Headers(scope=scope).get("host", "")) not in self._host_names:

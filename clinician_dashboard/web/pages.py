@@ -10,6 +10,7 @@ from starlette.templating import Jinja2Templates
 
 from broker_config.messages import CLASSES
 from clinician_dashboard.case_result import URGENCIES
+from clinician_dashboard.record.frame_list import FRAME_STATES, FrameState, ListedFrame
 from clinician_dashboard.web import views, words
 from clinician_dashboard.web.api import FrameId
 from clinician_dashboard.web.context import Context
@@ -17,6 +18,7 @@ from clinician_dashboard.web.formats import FILTERS
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE_SIZE = 60
+FRAMES_PER_PAGE = 48  # full rows of two, three, four, six and eight
 THUMBNAILS = 3
 
 
@@ -39,6 +41,8 @@ def make_templates() -> Jinja2Templates:
         "URGENCIES": URGENCIES,
         "URGENCY_WORDS": words.URGENCY_WORDS,
         "TALLY_WORDS": words.TALLY_WORDS,
+        "FRAME_STATES": FRAME_STATES,
+        "STATE_WORDS": words.STATE_WORDS,
         "STAGES": views.STAGES,
         "reason_words": words.reason,
     }
@@ -76,6 +80,9 @@ class Pages:
         found = self._context.reader.worklist(
             urgency=urgency, search=q, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE
         )
+        last_page = max(1, -(-found.matching // PAGE_SIZE))
+        if page > last_page:  # cases left this filter meanwhile
+            return self.worklist(urgency=urgency, q=q, page=last_page)
         newest = self._context.reader.latest_frames([case.id for case in found.cases], each=THUMBNAILS)
         return {
             "feed_id": feed_id,
@@ -86,34 +93,28 @@ class Pages:
             "urgency": urgency if urgency in URGENCIES else "",
             "q": q,
             "number": page,
-            "last_page": max(1, -(-found.matching // PAGE_SIZE)),
+            "last_page": last_page,
             "simulated": found.simulated,
             "rejected": self._context.reader.rejected(),
         }
 
-    def case(self, site: str, code: str) -> dict[str, Any]:
+    def case(self, site: str, code: str, *, show: str, page: int) -> dict[str, Any]:
         """Return what a case's page shows."""
         feed_id = self._feed_id()
         case = self._context.reader.case(site, code)
         if case is None:
             raise HTTPException(404, "There is no such case in this record.")
-        refused = self._context.reader.refused_frames(case.id)
-        frames = self._context.reader.frames_of(case.id)
-        cards = [views.frame_card(frame, number, refused=refused) for number, frame in enumerate(frames, 1)]
-        read = [card for card in cards if card.diagnosis]
-        models = {card.diagnosis.weights_sha256: card.diagnosis for card in read if card.diagnosis}
+        frames = self._context.reader.frames_of(case.id, state=show, page=page, page_size=FRAMES_PER_PAGE)
         return {
             "feed_id": feed_id,
             "page": "case",
             "case": case,
             "line": views.case_line(case, []),
             "bars": views.class_bars(case.result.get("shares", {}), leading=case.leading),
-            "cards": cards,
-            "states": {
-                state: sum(card.state == state for card in cards)
-                for state in ("report", "refer", "waiting", "refused")
-            },
-            "models": list(models.values()),
+            "cards": [views.frame_card(listed) for listed in frames.frames],
+            "frames": frames,
+            "show": show if show in FRAME_STATES else "",
+            "models": frames.models,
             "simulated": case.simulated,
             "rejected": self._context.reader.rejected(),
         }
@@ -123,7 +124,9 @@ class Pages:
         frame = self._context.reader.frame(frame_id)
         if frame is None:
             raise HTTPException(404, "There is no such frame in this record.")
-        card = views.frame_card(frame, 0)
+        rejection = self._context.reader.rejection_of(frame_id)
+        state: FrameState = "refused" if rejection else "waiting"
+        card = views.frame_card(ListedFrame(0, state, frame))
         diagnosis = card.diagnosis
         bars = (
             views.class_bars(
@@ -132,7 +135,14 @@ class Pages:
             if diagnosis
             else []
         )
-        return {"card": card, "frame": frame, "diagnosis": diagnosis, "bars": bars, "case": frame.case}
+        return {
+            "card": card,
+            "frame": frame,
+            "diagnosis": diagnosis,
+            "bars": bars,
+            "case": frame.case,
+            "rejection": rejection,
+        }
 
     def attention(self) -> dict[str, Any]:
         """Return what the page of dead letters shows."""
@@ -180,6 +190,7 @@ class Pages:
             "summary": summary,
             "ingest": self._context.ingest(),
             "connection": self._context.connection(),
+            "exposure": self._context.exposure(),
             "receipts_waiting": self._context.receipts_waiting(),
             "tallies": self._context.reader.tallies(),
             "rejected": summary["rejected"],
@@ -210,12 +221,12 @@ def page_router(pages: Pages) -> APIRouter:
         return pages.parts(request, "parts/worklist.html", **pages.worklist(urgency=urgency, q=q, page=page))
 
     @router.get("/cases/{site}/{code}")
-    def case(request: Request, site: str, code: str) -> Response:
-        return pages.answer(request, "case.html", **pages.case(site, code))
+    def case(request: Request, site: str, code: str, show: str = "", page: number = 1) -> Response:
+        return pages.answer(request, "case.html", **pages.case(site, code, show=show, page=page))
 
     @router.get("/fragments/cases/{site}/{code}")
-    def case_parts(request: Request, site: str, code: str) -> Response:
-        return pages.parts(request, "parts/case.html", **pages.case(site, code))
+    def case_parts(request: Request, site: str, code: str, show: str = "", page: number = 1) -> Response:
+        return pages.parts(request, "parts/case.html", **pages.case(site, code, show=show, page=page))
 
     @router.get("/fragments/frames/{frame_id}")
     def frame(request: Request, frame_id: FrameId) -> Response:

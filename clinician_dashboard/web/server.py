@@ -1,6 +1,7 @@
 """Runs the web application in a thread, on a port that is known once it listens."""
 
 import contextlib
+import ipaddress
 import socket
 import threading
 import time
@@ -31,6 +32,8 @@ class WebServer:
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self.port = port
+        self.exposed = False
+        """Whether other machines can reach it; known once it listens."""
 
     def start(self) -> None:
         """Listen and serve.
@@ -49,7 +52,8 @@ class WebServer:
                 f"the pages cannot listen on {self._host} port {self._wanted_port} ({error.strerror or error}): choose another "
                 "'port' (0 for any free one) or 'host', or end what holds it"
             ) from None
-        self.port = self._socket.getsockname()[1]
+        address, self.port = self._socket.getsockname()[:2]
+        self.exposed = not ipaddress.ip_address(address).is_loopback
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._app,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broker_config.messages import CLASSES
+from clinician_dashboard.record.frame_list import FrameState, ListedFrame
 from clinician_dashboard.record.tables import CaseRow, DeviceRow, DiagnosisRow, FrameRow, WorkerRow
 from clinician_dashboard.web import words
 
@@ -39,7 +40,11 @@ class ScaleBar:
 
 @dataclass(frozen=True)
 class FrameCard:
-    """One frame, with the diagnosis that counts (the latest)."""
+    """One frame, with the diagnosis that counts (the latest).
+
+    Attributes:
+        simulated: What is simulated, in words for the image; empty if nothing is.
+    """
 
     frame: FrameRow
     diagnosis: DiagnosisRow | None
@@ -48,8 +53,8 @@ class FrameCard:
     scale: ScaleBar | None
     flags: tuple[str, ...]
     reasons: tuple[tuple[str, str], ...]
-    simulated: bool
-    state: str
+    simulated: str
+    state: FrameState
 
     @property
     def revision(self) -> str:
@@ -118,26 +123,24 @@ def scale_bar(frame: FrameRow) -> ScaleBar | None:
     return ScaleBar(fitting[-1], fitting[-1] / field_um) if fitting else None
 
 
-def frame_card(frame: FrameRow, number: int, *, refused: frozenset[str] = frozenset()) -> FrameCard:
+def frame_card(listed: ListedFrame) -> FrameCard:
     """Return a frame's card; where two models read it, the later answer counts."""
+    frame = listed.row
     joined = [diagnosis for diagnosis in frame.diagnoses if diagnosis.joined]
     diagnosis = joined[-1] if joined else None
     flags = list(frame.quality.get("flags", ()))
     if diagnosis:
         flags += [flag for flag in diagnosis.quality.get("flags", ()) if flag not in flags]
-        state = diagnosis.decision
-    else:
-        state = "refused" if frame.frame_id in refused else "waiting"
     return FrameCard(
         frame=frame,
         diagnosis=diagnosis,
-        number=number,
+        number=listed.number,
         grid=" ".join(f"{value:.3g}" for row in diagnosis.activation for value in row) if diagnosis else "",
         scale=scale_bar(frame),
         flags=tuple(words.flag(flag) for flag in flags),
         reasons=tuple(words.reason(text) for text in diagnosis.reasons) if diagnosis else (),
-        simulated=frame.simulated or bool(diagnosis and diagnosis.simulated),
-        state=state,
+        simulated=words.simulated(frame, diagnosis),
+        state=diagnosis.decision if diagnosis else listed.state,  # type: ignore[arg-type]
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from broker_config.messages import CLASSES, DiseaseClass
-from clinician_dashboard.record.tables import CaseRow
+from clinician_dashboard.record.tables import CaseRow, DiagnosisRow, FrameRow
 
 INTENDED_USE = "AI preliminary, not a diagnosis. Decision support, not a medical device."
 ACUTE_NOTE = (
@@ -46,6 +46,13 @@ FLAG_WORDS = {
     "saturated": "saturated pixels",
 }
 
+STATE_WORDS = {
+    "report": "Reported",
+    "refer": "Referred",
+    "waiting": "Waiting",
+    "refused": "Unreadable",
+}
+
 TALLY_WORDS = {
     "malformed": "Unusable messages",
     "redelivered": "Repeats absorbed",
@@ -68,6 +75,13 @@ def headline(case: CaseRow) -> str:
     if case.leading == "healthy":
         return "No leukaemia suggested"
     return f"{CLASS_NAMES[case.leading]} suggested"  # type: ignore[index]
+
+
+def simulated(frame: FrameRow, diagnosis: DiagnosisRow | None) -> str:
+    """Return what is simulated: a real frame that a model of simulated smears read is no simulated frame."""
+    if frame.simulated:
+        return "SIMULATED"
+    return "SIMULATED MODEL" if diagnosis and diagnosis.simulated else ""
 
 
 def flag(code: str) -> str:

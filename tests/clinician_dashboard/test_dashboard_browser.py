@@ -1,5 +1,7 @@
 """The pages in a real Chromium: live, overlay, viewer, keyboard, and no complaint in the console."""
 
+import time
+
 import pytest
 
 from broker_config.messages import ModelIdentity
@@ -21,6 +23,14 @@ def place(embedded_broker, tmp_path, desk, far_side):
         far_side(embedded_broker.port, protocol="3.1.1") as far,
     ):
         yield running, far
+
+
+def until(page, expression):
+    """Wait until ``expression`` is true in the page. Playwright's own way needs eval, which the page's policy forbids."""
+    deadline = time.monotonic() + 15
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(20)
 
 
 @pytest.fixture
@@ -59,7 +69,7 @@ def test_a_case_appears_without_a_reload_and_its_overlay_is_drawn(place, make, c
     page.wait_for_selector(".tape")
     assert page.evaluate("window.notReloaded") is True
     assert row.locator("time[data-age]").inner_text()
-    page.wait_for_function("[...document.querySelectorAll('.thumbs img')].every(i => i.naturalWidth > 0)")
+    until(page, "[...document.querySelectorAll('.thumbs img')].every(i => i.naturalWidth > 0)")
 
     # Keyboard: choose and open.
     page.keyboard.press("j")
@@ -103,17 +113,84 @@ def test_the_viewer_zooms_shows_a_scale_bar_and_the_figures(place, make, clean_p
     assert viewer.locator("[data-title]").inner_text() == "Frame 1 of 2"
     assert viewer.locator("canvas[data-overlay]").evaluate(OPAQUE_PIXELS) > 500
     assert viewer.locator("[data-image]").is_visible()
-    page.wait_for_function("document.querySelector('[data-image]').naturalWidth === 160")
+    until(page, "document.querySelector('[data-image]').naturalWidth === 160")
     before = viewer.locator("[data-zoom]").inner_text()
     page.keyboard.press("+")
     assert viewer.locator("[data-zoom]").inner_text() != before
     assert "µm" in viewer.locator("[data-scale-text]").inner_text()
     page.keyboard.press("j")
-    page.wait_for_function("document.querySelector('[data-title]').textContent === 'Frame 2 of 2'")
+    until(page, "document.querySelector('[data-title]').textContent === 'Frame 2 of 2'")
     page.keyboard.press("Escape")
     assert not viewer.is_visible()
     page.keyboard.press("?")
     assert page.locator("dialog.help").is_visible()
+
+
+def test_a_case_of_many_frames_is_turned_by_keyboard_and_holds_still_while_frames_come(
+    place, make, clean_page
+):
+    desk, far = place
+    page = clean_page
+    frames = [make.frame("HL-MANY") for _ in range(100)]
+    for number, frame in enumerate(frames):
+        far.send(frame, make.diagnosis(frame, decision="refer" if number == 99 else "report"))
+    page.goto(f"{desk.url}/cases/ward/HL-MANY")
+    page.wait_for_selector('[data-line="live"]')
+    page.wait_for_selector(".chip:has-text('All') >> text=100")
+    numbers = "[...document.querySelectorAll('.frame')].map(f => Number(f.dataset.number))"
+    chosen = "document.querySelector('.frame[aria-selected=true]')?.dataset.number"
+    assert page.evaluate(numbers) == list(range(1, 49))
+
+    # Through the list and over its end, then back; the viewer goes on in the same way.
+    page.evaluate("window.notReloaded = true")
+    for _ in range(49):
+        page.keyboard.press("j")
+    until(page, f"{chosen} === '49'")
+    page.keyboard.press("Enter")
+    title = page.locator("[data-title]")
+    title.filter(has_text="Frame 49 of 100").wait_for()
+    page.keyboard.press("k")
+    title.filter(has_text="Frame 48 of 100").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    until(page, f"({numbers})[0] === 49")
+    page.locator(".chip:has-text('Referred')").click()
+    until(page, f"JSON.stringify({numbers}) === '[100]'")
+    page.locator(".chip:has-text('All')").click()
+    until(page, f"({numbers}).length === 48")
+    assert page.evaluate("window.notReloaded") is True
+
+    # What arrives on a later page neither moves nor redraws this one.
+    page.evaluate("window.scrollTo(0, 1500)")
+    place_of = "document.querySelector('.frame[data-number=\"20\"]').getBoundingClientRect().top"
+    before = page.evaluate(place_of)
+    page.evaluate("document.querySelectorAll('.frame').forEach(frame => { frame.kept = true; })")
+    late = make.frame("HL-MANY")
+    far.send(late, make.diagnosis(late))
+    page.wait_for_selector(".chip:has-text('All') >> text=101")
+    assert page.evaluate(place_of) == before
+    assert page.evaluate("[...document.querySelectorAll('.frame')].every(frame => frame.kept)") is True
+
+
+def test_changes_that_come_fast_do_not_put_off_the_page_for_ever(place, clean_page):
+    desk, _far = place
+    page = clean_page
+    page.add_init_script(
+        "window.EventSource = class extends EventSource { constructor(a) { super(a); window.feed = this; } };"
+    )
+    page.goto(desk.url)
+    page.wait_for_selector('[data-line="live"]')
+    # A change every 50 ms for two seconds: closer together than the time in which the page gathers several.
+    drawn = page.evaluate("""() => new Promise(done => {
+      let drawn = 0;
+      let left = 40;
+      document.addEventListener('parts-updated', () => { drawn += 1; });
+      const timer = setInterval(() => {
+        window.feed.dispatchEvent(new MessageEvent('case', { data: '{"site": "ward", "code": "HL-1"}' }));
+        if (!(left -= 1)) { clearInterval(timer); done(drawn); }
+      }, 50);
+    })""")
+    assert drawn >= 1
 
 
 def test_text_is_readable_in_both_themes(place, make, clean_page):

@@ -2,10 +2,14 @@
 
 import sqlite3
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 
 from broker_config.messages import ModelIdentity, Quality, WorkerState
+from broker_config.topics import Topics
+from clinician_dashboard import ingest as ingest_module
+from clinician_dashboard.metrics import Metrics
 
 
 @pytest.fixture
@@ -176,6 +180,19 @@ def test_a_full_disk_delays_and_loses_nothing(place, make, eventually, monkeypat
     assert desk.summary()["frames"] == 0
     monkeypatch.setattr(store, "put", put)
     eventually(lambda: far.recorded() == [frame.frame_id])
+
+
+def test_what_finds_the_queue_full_holds_no_place_in_the_brokers_window(make, monkeypatch):
+    """Unacknowledged it would narrow the window (MQTT 5 receive maximum) for as long as the connection lasts."""
+    monkeypatch.setattr(ingest_module, "MAX_QUEUED_BYTES", 10)
+    ingest = ingest_module.Ingest(
+        topics=Topics(), writer=Mock(), on_applied=lambda applied: None, metrics=Metrics()
+    )
+    message = Mock(topic=Topics().frame("ward", "scope-1", "routine"), payload=b"x" * 11)
+    ingest.receive(message)
+    message.acknowledge.assert_called_once_with()
+    assert ingest.state.overflow == 1
+    assert ingest.state.queued_bytes == 0
 
 
 def test_dead_letters_need_a_person_until_the_frame_is_recorded(place, make, eventually):

@@ -8,6 +8,7 @@ import pytest
 
 from broker_config.messages import CLASSES, ModelIdentity, Quality, WorkerState
 from clinician_dashboard.settings import Settings
+from clinician_dashboard.web import api
 from clinician_dashboard.web.guard import host_name
 
 PAGES = (
@@ -186,6 +187,54 @@ def test_the_case_page_shows_the_evidence(place, make, eventually):
     assert len(fields["diagnoses"][0]["activation"]) == 7
 
 
+def test_a_case_of_many_frames_is_shown_a_page_at_a_time(place, make, eventually):
+    desk, far = place
+    frames = [make.frame() for _ in range(60)]
+    for number, frame in enumerate(frames, 1):
+        far.send(frame)
+        if number != 60:
+            far.send(make.diagnosis(frame, decision="refer" if number in (3, 55) else "report"))
+    eventually(lambda: desk.summary()["recorded"] == 59, within_s=30)
+
+    def shown(query: str = "", where: str = "/cases/ward/HL-0001") -> list[int]:
+        found = re.findall(r'data-number="(\d+)"', desk.http.get(where + query).text)
+        return [int(number) for number in found]
+
+    assert shown() == list(range(1, 49))
+    assert shown("?page=2") == shown("?page=999") == list(range(49, 61))
+    assert shown("?page=2", "/fragments/cases/ward/HL-0001") == list(range(49, 61))
+    assert shown("?show=refer") == [3, 55]  # by their numbers in the case
+    assert shown("?show=waiting") == [60]
+    assert shown("?show=refused") == []
+    assert len(shown("?show=%3Cscript%3E")) == 48
+    assert "No frame is unreadable any more" in desk.http.get("/cases/ward/HL-0001?show=refused").text
+    page = desk.http.get("/cases/ward/HL-0001?show=report&page=2").text
+    assert "Reported <b>57</b>" in page
+    assert 'href="?show=report&amp;page=1"' in page
+    case = desk.http.get("/api/v1/cases/HL-0001", params={"limit": 50, "page": 2}).json()
+    assert [frame["number"] for frame in case["frames"]] == list(range(51, 61))
+    assert case["by_state"] == {"report": 57, "refer": 2, "waiting": 1, "refused": 0}
+
+
+def test_a_real_frame_read_by_a_simulated_model_is_not_called_a_simulated_frame(place, make, eventually):
+    desk, far = place
+    model = ModelIdentity(name="m", version="1", weights_sha256="a" * 64, simulated=True)
+    frame = make.frame()
+    far.send(frame, make.diagnosis(frame, model=model))
+    eventually(lambda: desk.summary()["recorded"] == 1)
+    assert '<span class="sim on-image">SIMULATED MODEL</span>' in desk.http.get("/cases/ward/HL-0001").text
+
+
+def test_the_viewer_says_why_a_frame_is_unreadable(place, make, eventually):
+    desk, far = place
+    frame = make.frame()
+    far.send(frame, make.rejection(frame))
+    eventually(lambda: desk.summary()["rejected"] == 1)
+    detail = desk.http.get(f"/fragments/frames/{frame.frame_id}").text
+    assert "UNREADABLE" in detail
+    assert "the image cannot be decoded" in detail
+
+
 def test_the_live_feed_tells_what_changed_and_catches_up(one_frame, place, make):
     desk, _frame = one_frame
     _desk, far = place
@@ -221,6 +270,31 @@ def test_the_live_feed_tells_what_changed_and_catches_up(one_frame, place, make)
     assert caught_up[-1]["data"] == '{"site": "ward", "code": "HL-0002"}'
     stale = events("refresh", **{"Last-Event-ID": "00000000-5"})  # another process' id
     assert stale[-1]["event"] == "refresh"
+
+
+def test_the_live_feed_has_room_for_so_many_pages_and_says_so(one_frame, monkeypatch):
+    desk, _frame = one_frame
+    monkeypatch.setattr(api, "MAX_LISTENERS", 1)
+    with desk.http.stream("GET", "/api/v1/events") as first:
+        lines = first.iter_lines()  # kept, since the stream ends with it
+        assert next(lines).startswith("retry")
+        refused = httpx.get(f"{desk.url}/api/v1/events")
+    assert refused.status_code == 503
+    assert "close some" in refused.json()["error"]
+
+
+def test_pages_beyond_the_loopback_say_that_there_is_no_sign_in(
+    embedded_broker, tmp_path, desk, one_frame, caplog
+):
+    alone, _frame = one_frame
+    assert alone.http.get("/readyz").text == "ready\n"
+    assert "No sign-in" not in alone.http.get("/health").text
+    with desk(embedded_broker.port, tmp_path / "open", protocol="3.1.1", host="0.0.0.0") as exposed:
+        for text in (exposed.http.get("/readyz").text, caplog.text):
+            assert "there is no sign-in" in text
+            assert "whoever reaches that port reads every case" in text
+        assert exposed.http.get("/readyz").text.startswith("ready\nwarning: ")
+        assert "<b>No sign-in.</b>" in exposed.http.get("/health").text
 
 
 def test_health_metrics_and_errors(one_frame):

@@ -1,14 +1,14 @@
-// The case page: overlays on every frame, the switch and the opacity, the filter, and the way into the viewer.
+// The case page: overlays on every frame, the switch and the opacity, filter and pages, and the way into the viewer.
+import { turn } from "./live.js";
 import { clear, draw, drawLegend, readGrid } from "./overlay.js";
-import { openViewer, redrawViewer, viewerIsOpen } from "./viewer.js";
+import { followCard, openViewer, redrawViewer, viewerIsOpen } from "./viewer.js";
 
 const keep = (name, value) => { try { localStorage.setItem(`hemolink.${name}`, value); } catch { /* private window */ } };
 const kept = (name, otherwise) => { try { return localStorage.getItem(`hemolink.${name}`) ?? otherwise; } catch { return otherwise; } };
 
 export const overlay = { on: true, opacity: 60 };
-let shown = "";
 
-export const cards = () => [...document.querySelectorAll(".frame:not([hidden])")];
+export const cards = () => [...document.querySelectorAll(".frame")];
 
 function drawCard(card) {
   const canvas = card.querySelector("canvas[data-overlay]");
@@ -37,9 +37,27 @@ export function setOverlay(changes) {
   drawAll();
 }
 
-function filter() {
-  for (const card of document.querySelectorAll(".frame")) card.hidden = shown !== "" && card.dataset.state !== shown;
-  for (const chip of document.querySelectorAll("[data-show]")) chip.setAttribute("aria-pressed", String(chip.dataset.show === shown));
+// Goes to the next or previous page of frames or cases; returns whether there was one. The list starts at its top.
+export async function turnPage(by) {
+  const link = document.querySelector(`.pager a[rel="${by > 0 ? "next" : "prev"}"]`);
+  if (!link) return false;
+  await follow(link);
+  return true;
+}
+
+async function follow(link) {
+  await turn(link.search);
+  const top = document.querySelector("[data-list]")?.closest(".grid, table");
+  if (top && top.getBoundingClientRect().top < 0) top.scrollIntoView({ block: "start" });
+}
+
+export function startPages() {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-turn]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab is the browser's affair
+    event.preventDefault();
+    follow(link);
+  });
 }
 
 export function startFrames() {
@@ -55,17 +73,13 @@ export function startFrames() {
     if (event.target.matches("[data-overlay-opacity]")) setOverlay({ opacity: Number(event.target.value) });
   });
   document.addEventListener("click", (event) => {
-    const chip = event.target.closest("[data-show]");
-    if (chip) { shown = chip.dataset.show; filter(); return; }
     const picture = event.target.closest("[data-do='view']");
-    if (picture) openViewer(picture.closest(".frame"), { cards, overlay });
+    if (picture) openViewer(picture.closest(".frame"), { cards, overlay, turnPage });
   });
   document.addEventListener("parts-updated", () => {
-    if (shown && !document.querySelector(`[data-show="${CSS.escape(shown)}"]`)) shown = "";
-    filter();
     drawAll();
+    followCard();
   });
-  filter();
   drawAll();
 }
 

@@ -1,17 +1,21 @@
 // The keyboard, and the few buttons that every page has.
-import { cards, overlay, setOverlay } from "./frames.js";
-import { refreshSoon } from "./live.js";
+import { cards, overlay, setOverlay, turnPage } from "./frames.js";
+import { turnSoon } from "./live.js";
 import { viewerIsOpen, viewerKey } from "./viewer.js";
 
 const onCase = () => document.body.dataset.page === "case";
 const choices = () => (onCase() ? cards() : [...document.querySelectorAll(".row")]);
 const help = () => document.querySelector("[data-help]");
 
-function select(by) {
-  const all = choices();
+async function select(by) {
+  let all = choices();
   if (!all.length) return;
   const here = all.findIndex((one) => one.getAttribute("aria-selected") === "true");
-  const next = all[here < 0 ? 0 : Math.min(all.length - 1, Math.max(0, here + by))];
+  let next = all[here < 0 ? 0 : Math.min(all.length - 1, Math.max(0, here + by))];
+  if (here >= 0 && !all[here + by] && (await turnPage(by))) {
+    all = choices();
+    next = all.at(by > 0 ? 0 : -1);
+  }
   for (const one of all) one.setAttribute("aria-selected", String(one === next));
   next.querySelector("a.open, .picture")?.focus({ preventScroll: true });
   next.scrollIntoView({ block: "nearest" });
@@ -34,6 +38,8 @@ const KEYS = {
   o: () => setOverlay({ on: !overlay.on }),
   "[": () => setOverlay({ opacity: overlay.opacity - 10 }),
   "]": () => setOverlay({ opacity: overlay.opacity + 10 }),
+  n: () => turnPage(1),
+  p: () => turnPage(-1),
   u: () => { if (onCase()) location.href = "/"; },
   "?": () => help().showModal(),
   "/": () => {
@@ -66,11 +72,18 @@ function onSearch(event) {
   address.searchParams.delete("page");
   if (event.target.value) address.searchParams.set("q", event.target.value);
   else address.searchParams.delete("q");
-  history.replaceState(null, "", address);
-  refreshSoon();
+  turnSoon(address.search);
+}
+
+// The search has filtered already; Enter leaves the field, so that j and k go through what was found.
+function onSubmit(event) {
+  if (!event.target.matches("[role=search]")) return;
+  event.preventDefault();
+  document.activeElement.blur();
 }
 
 export function startKeys() {
+  document.addEventListener("submit", onSubmit);
   document.addEventListener("keydown", onKey);
   document.addEventListener("input", onSearch);
   document.addEventListener("click", (event) => {

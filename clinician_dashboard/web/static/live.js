@@ -3,11 +3,13 @@ import { update } from "./parts.js";
 
 const QUIET_TOO_LONG_MS = 35_000; // the server speaks at least every ten seconds
 const GATHER_MS = 200; // several changes at once are fetched once
+const TYPING_MS = 200;
 
 let part = null; // the element that says which fragment this page lives on
-let timer = null;
+let timer = null; // of the next fetch; only ever one
 let fetching = false;
 let again = false;
+let asked = 0; // what was asked last is what is shown
 let lastHeard = Date.now();
 let source = null;
 let lastId = document.body.dataset.feed;
@@ -23,24 +25,43 @@ function announce(words) {
   document.querySelector("[data-say]").textContent = words;
 }
 
-export function refreshSoon(delay = GATHER_MS) {
+// A fetch that is due stays due: events that come faster than it would otherwise put it off for ever.
+function refreshSoon(delay = GATHER_MS) {
   if (!part) return;
-  if (fetching) { again = true; return; }
-  clearTimeout(timer);
-  timer = setTimeout(refresh, delay);
+  if (fetching) again = true;
+  else timer ??= setTimeout(() => refresh(), delay);
 }
 
-async function refresh() {
+async function refresh({ turned = false } = {}) {
+  clearTimeout(timer);
+  timer = null;
   fetching = true;
+  const mine = (asked += 1);
   try {
     const answer = await fetch(part.dataset.live + location.search, { headers: { Accept: "text/html" } });
-    if (answer.ok) update(await answer.text(), { announce });
+    const html = await answer.text();
+    if (answer.ok && mine === asked) update(html, { announce: turned ? null : announce });
   } catch {
     again = true; // the line is away; its return asks again
   } finally {
-    fetching = false;
-    if (again) { again = false; refreshSoon(1000); }
+    if (mine === asked) {
+      fetching = false;
+      if (again) { again = false; refreshSoon(1000); }
+    }
   }
+}
+
+// Shows another page or filter of what the page lists, in place; the address follows, so that it can be shared.
+export async function turn(search) {
+  history.replaceState(null, "", location.pathname + search);
+  await refresh({ turned: true });
+}
+
+let typing = null;
+export function turnSoon(search) {
+  history.replaceState(null, "", location.pathname + search);
+  clearTimeout(typing);
+  typing = setTimeout(() => refresh({ turned: true }), TYPING_MS);
 }
 
 function concerns(event) {
@@ -52,6 +73,7 @@ function concerns(event) {
 }
 
 function connect() {
+  if (document.hidden) return; // a browser has few lines to one server: pages in the background give theirs back
   source?.close();
   // A line that was lost catches up from the last event it heard; the server answers "refresh" when it cannot.
   source = new EventSource(`/api/v1/events?since=${encodeURIComponent(lastId)}`);
@@ -69,13 +91,15 @@ function connect() {
 export function startLive() {
   part = document.querySelector("[data-live]");
   connect();
+  document.addEventListener("visibilitychange", () => { if (document.hidden) source?.close(); else connect(); });
   setInterval(() => {
-    if (Date.now() - lastHeard > QUIET_TOO_LONG_MS || source.readyState === EventSource.CLOSED) {
+    if (document.hidden) return;
+    if (Date.now() - lastHeard > QUIET_TOO_LONG_MS || source?.readyState === EventSource.CLOSED) {
       show("lost", "Not live");
       connect();
     }
   }, 5000);
   if (part?.dataset.every) setInterval(() => document.hidden || refreshSoon(0), Number(part.dataset.every) * 1000);
-  addEventListener("pagehide", () => source.close());
+  addEventListener("pagehide", () => source?.close());
   addEventListener("pageshow", (event) => { if (event.persisted) { connect(); refreshSoon(0); } });
 }

@@ -1,6 +1,6 @@
 // Starts what the page needs.
 import { startClocks } from "./clock.js";
-import { startFrames } from "./frames.js";
+import { startFrames, startPages } from "./frames.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
 
@@ -15,4 +15,5 @@ for (const image of document.images) {
 startClocks();
 startKeys();
 startFrames();
+startPages();
 startLive();

@@ -5,7 +5,8 @@
 // Parsed as a document of its own: nothing in it runs, and the page's policy forbids inline script in any case.
 const parse = (html) => new DOMParser().parseFromString(`<!doctype html><body>${html}`, "text/html");
 
-export function update(html, { announce = () => {} } = {}) {
+// What appears in a list has arrived, and is announced; without `announce` the reader has turned to it.
+export function update(html, { announce = null } = {}) {
   const fresh = parse(html);
   for (const part of fresh.querySelectorAll("[data-part]")) {
     const old = document.querySelector(`[data-part="${CSS.escape(part.dataset.part)}"]`);
@@ -18,9 +19,13 @@ export function update(html, { announce = () => {} } = {}) {
 
 function replaceKeepingFocus(old, fresh) {
   const active = old.contains(document.activeElement) ? document.activeElement : null;
-  const again = active?.getAttribute("href");
   old.replaceWith(fresh);
-  if (again) fresh.querySelector(`a[href="${CSS.escape(again)}"]`)?.focus({ preventScroll: true });
+  if (!active) return;
+  const links = [...fresh.querySelectorAll("a")];
+  // The same link, or else the one that now does the same, such as "next" of the next page.
+  const again = links.find((one) => one.getAttribute("href") === active.getAttribute("href"))
+    ?? links.find((one) => active.rel && one.rel === active.rel) ?? links.find((one) => active.rel && one.rel);
+  again?.focus({ preventScroll: true });
 }
 
 function updateList(list, fresh, announce) {
@@ -43,8 +48,8 @@ function updateList(list, fresh, announce) {
         old.replaceWith(now);
         if (focused) now.querySelector("a, button")?.focus({ preventScroll: true });
       } else {
-        now.classList.add("fresh");
-        if (row.dataset.sayNew && !wasEmpty) announce(row.dataset.sayNew);
+        now.classList.toggle("fresh", announce !== null);
+        if (announce && row.dataset.sayNew && !wasEmpty) announce(row.dataset.sayNew);
       }
     }
     if (now === place) place = place.nextElementSibling;

@@ -11,6 +11,7 @@ let stage = null;
 let plane = null;
 let card = null;
 let cardsOf = () => [];
+let turnPage = async () => false;
 let shownOverlay = { on: true, opacity: 60 };
 let view = { x: 0, y: 0, zoom: 1 };
 let fitted = true;
@@ -76,7 +77,7 @@ function pan(x, y) {
 
 export function redrawViewer(overlay) {
   shownOverlay = overlay;
-  if (!card) return;
+  if (!card || !viewerIsOpen()) return;
   const canvas = find("overlay");
   const grid = readGrid(card.dataset.grid);
   canvas.style.opacity = String(overlay.opacity / 100);
@@ -91,10 +92,19 @@ async function show(next) {
   canvas.width = OVERLAY_WIDTH;
   canvas.height = Math.round((OVERLAY_WIDTH * height) / width);
   find("image").src = card.querySelector("img").getAttribute("src");
-  find("title").textContent = `Frame ${card.dataset.number} of ${document.querySelectorAll(".frame").length}`;
   redrawViewer(shownOverlay);
   fit();
   for (const other of document.querySelectorAll(".frame")) other.setAttribute("aria-selected", String(other === card));
+  find("detail").scrollTop = 0;
+  await tell();
+}
+
+// The words about the frame: in the corners, and beside the image.
+async function tell() {
+  const { total } = document.querySelector("[data-total]").dataset;
+  find("title").textContent = `Frame ${card.dataset.number} of ${total}`;
+  find("simulated").hidden = !card.dataset.sim;
+  find("simulated").textContent = card.dataset.sim;
   const number = (asked += 1);
   const detail = find("detail");
   try {
@@ -103,17 +113,26 @@ async function show(next) {
     if (number !== asked) return; // another frame was asked for meanwhile
     const fresh = new DOMParser().parseFromString(html, "text/html");
     detail.replaceChildren(...fresh.body.childNodes);
-    detail.scrollTop = 0;
   } catch {
     if (number === asked) detail.textContent = "The frame's figures could not be fetched. Close and open it again.";
   }
 }
 
-function step(by) {
+async function step(by) {
   const all = cardsOf();
   const here = all.findIndex((one) => one.dataset.frame === card.dataset.frame);
-  const next = all[here + by];
-  if (next) show(next);
+  if (here >= 0 && all[here + by]) show(all[here + by]);
+  else if (await turnPage(by)) show(cardsOf().at(by > 0 ? 0 : -1));
+}
+
+// After the page was updated: the frame that is open may have been answered meanwhile. Zoom and place stay.
+export function followCard() {
+  if (!viewerIsOpen()) return;
+  const now = cardsOf().find((one) => one.dataset.frame === card.dataset.frame);
+  if (!now || now === card) return;
+  card = now;
+  redrawViewer(shownOverlay);
+  tell();
 }
 
 const ACTIONS = {
@@ -177,9 +196,10 @@ function prepare() {
   new ResizeObserver(() => { if (viewerIsOpen()) (fitted ? fit() : apply()); }).observe(stage);
 }
 
-export function openViewer(next, { cards, overlay }) {
+export function openViewer(next, { cards, overlay, turnPage: turn }) {
   if (!dialog) prepare();
   cardsOf = cards;
+  turnPage = turn;
   shownOverlay = overlay;
   if (!dialog.open) dialog.showModal();
   stage.focus();
