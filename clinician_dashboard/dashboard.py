@@ -144,6 +144,7 @@ class Dashboard:
 
     def _on_applied(self, applied: Applied) -> None:
         self._receipts.send(applied.recorded)
+        self._receipts.refuse(applied.refused)
         for site, code in sorted(applied.cases):
             self._feed.publish("case", site=site, code=code)
         if applied.fleet:

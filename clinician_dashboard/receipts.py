@@ -1,10 +1,11 @@
-"""Tells the edges that their frames are in the record; outside the write path, so that a slow broker delays no commit."""
+"""Tells the edges that their frames are in the record, or never can be; outside the write path, so that a slow broker delays no commit."""
 
+import itertools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from broker_config.delivery import Publication, publication
 from broker_config.errors import PayloadTooLarge, PublishRefused, SessionError
@@ -16,7 +17,17 @@ logger = logging.getLogger(__name__)
 
 WINDOW = 16
 MAX_WAITING = 100_000
+MAX_REASON = 2000
 ACKNOWLEDGED_WITHIN_S = 10.0
+
+
+class _Word(NamedTuple):
+    """What an edge is to be told of a frame: recorded, or refused and why."""
+
+    site: str
+    device: str
+    frame_id: str
+    refusal: str = ""
 
 
 class Publisher(Protocol):
@@ -32,7 +43,7 @@ class Publisher(Protocol):
 
 
 class Receipts:
-    """Publishes ``recorded`` receipts, each until the broker acknowledges it.
+    """Publishes ``recorded`` and ``rejected`` receipts, each until the broker acknowledges it.
 
     A receipt that is lost when the process ends costs one resend: the frame comes again, and is answered again.
 
@@ -50,7 +61,7 @@ class Receipts:
         self._name = name
         self._publisher = publisher
         self._metrics = metrics
-        self._waiting: dict[str, tuple[str, str]] = {}  # frame id -> (site, device); a frame waits once
+        self._waiting: dict[_Word, None] = {}  # in order; each waits once
         self._changed = threading.Condition()
         self._draining = False
         self._stop = threading.Event()
@@ -79,13 +90,20 @@ class Receipts:
             self._thread.join(1.0)
 
     def send(self, recorded: list[tuple[str, str, str]]) -> None:
-        """Queue receipts for frames, given as (site, device, frame id). Never blocks."""
+        """Queue receipts for recorded frames, given as (site, device, frame id). Never blocks."""
+        self._queue(_Word(*where) for where in recorded)
+
+    def refuse(self, refused: list[tuple[str, str, str, str]]) -> None:
+        """Queue receipts for frames that can never be recorded, as (site, device, frame id, reason). Never blocks."""
+        self._queue(_Word(*where) for where in refused)
+
+    def _queue(self, words: Iterable["_Word"]) -> None:
         with self._changed:
-            for site, device, frame_id in recorded:
+            for word in words:
                 if len(self._waiting) >= MAX_WAITING:
                     self._metrics.receipts.labels("dropped").inc()
                     continue
-                self._waiting[frame_id] = (site, device)
+                self._waiting[word] = None
             self._changed.notify_all()
 
     def _run(self) -> None:
@@ -93,22 +111,26 @@ class Receipts:
             with self._changed:
                 while not self._waiting and not self._draining:
                     self._changed.wait()
-                window = list(self._waiting.items())[:WINDOW]
+                window = list(itertools.islice(self._waiting, WINDOW))
             if not window:
                 return
-            for frame_id, publication_, future in [
-                (frame_id, message, self._soon(message))
-                for frame_id, (site, device) in window
-                if (message := self._receipt(site, device, frame_id)) is not None
-            ]:
-                self._settle(frame_id, publication_, future)
+            messages = [self._receipt(word) for word in window]
+            futures = [self._soon(message) for message in messages]
+            for word, message, future in zip(window, messages, futures, strict=True):
+                self._settle(word.frame_id, message, future)
             with self._changed:
-                for frame_id, _where in window:
-                    self._waiting.pop(frame_id, None)
+                for word in window:
+                    self._waiting.pop(word, None)
 
-    def _receipt(self, site: str, device: str, frame_id: str) -> Publication:
-        receipt = Receipt(frame_id=frame_id, status="recorded", by=self._name, at=now())
-        return publication(self._topics.receipt(site, device), receipt)
+    def _receipt(self, word: "_Word") -> Publication:
+        receipt = Receipt(
+            frame_id=word.frame_id,
+            status="rejected" if word.refusal else "recorded",
+            reason=word.refusal[:MAX_REASON],
+            by=self._name,
+            at=now(),
+        )
+        return publication(self._topics.receipt(word.site, word.device), receipt)
 
     def _soon(self, message: Publication) -> Future[Any] | None:
         try:

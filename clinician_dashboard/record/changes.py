@@ -9,6 +9,7 @@ class Applied:
 
     Attributes:
         recorded: Frames to send a ``recorded`` receipt for, as (site, device, frame id): new ones and repeats.
+        refused: Frames that can never enter the record, as (site, device, frame id, reason): their edge must park them.
         newly_recorded: Frames that became recorded in this batch.
         latencies_ms: From capture to recorded, one for each newly recorded frame.
         cases: Keys (site, code) of the cases that changed.
@@ -18,6 +19,7 @@ class Applied:
     """
 
     recorded: list[tuple[str, str, str]] = field(default_factory=list)
+    refused: list[tuple[str, str, str, str]] = field(default_factory=list)
     newly_recorded: int = 0
     latencies_ms: list[float] = field(default_factory=list)
     cases: set[tuple[str, str]] = field(default_factory=set)

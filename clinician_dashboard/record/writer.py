@@ -86,6 +86,8 @@ class RecordWriter:
                     self._apply_one(session, item, applied, touched)
                 except ConflictingContent as conflict:
                     logger.warning("refused: %s", conflict)
+                    if isinstance(item, Frame):
+                        applied.refused.append((item.site, item.device, item.frame_id, str(conflict)))
                     self._tally(session, applied, "conflict", type(item).__name__.lower(), str(conflict))
                 except UnusableMessage as unusable:
                     self._tally(session, applied, "malformed", unusable.code, str(unusable))

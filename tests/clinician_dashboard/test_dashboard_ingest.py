@@ -70,6 +70,10 @@ def test_other_content_under_a_known_frame_id_is_refused_and_counted(place, make
     eventually(lambda: desk.summary()["conflicts"] == 3)
     assert desk.http.get(f"/api/v1/frames/{frame.frame_id}").json()["image_sha256"] == frame.image_sha256
     assert desk.summary()["cases"] == 1
+    # Sending it again would not help, so the edge is told, and parks it for a person.
+    refused = eventually(lambda: [one for one in far.receipts if one.status == "rejected"])
+    assert {(one.frame_id, one.by) for one in refused} == {(frame.frame_id, "dashboard")}
+    assert "the first stays" in refused[0].reason
     # A diagnosis of another image that came first does not keep the true one out.
     late = make.frame()
     far.send(make.diagnosis(late, image_sha256="d" * 64), late)
