@@ -43,6 +43,7 @@ class SmearNetwork(nn.Module):  # type: ignore[misc]  # torch is not followed by
         self.architecture = architecture
         self.body = timm.create_model(architecture, pretrained=False, num_classes=0, global_pool="")
         width = int(self.body.num_features)
+        self.early_channels = {"resnet34": 64, "densenet121": 128}[architecture]
         self.head = nn.Linear(width, classes)
         self.kind_head = nn.Conv2d(width, kinds, 1) if kinds else None
 
@@ -56,6 +57,12 @@ class SmearNetwork(nn.Module):  # type: ignore[misc]  # torch is not followed by
         # a product, and no 1 x 1 convolution: the exporter would store the reshaped weights a second time
         activation = torch.matmul(self.head.weight, last.flatten(2)).unflatten(2, last.shape[2:])
         return self.head(pooled), features, activation
+
+    @property
+    def feature_bounds(self) -> dict[str, tuple[int, int]]:
+        """Where the features of the last layer and those of the early one lie: first, and first after."""
+        width = int(self.head.in_features)
+        return {"last": (0, width), "early": (width, width + 2 * self.early_channels)}
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Feature maps of the first stage (stride 4 or 8) and of the last (stride 32)."""

@@ -42,22 +42,29 @@ class Calibration(_Part):
     patients: int = Field(description="Calibration patients, none of them seen in training.")
 
 
-class OutOfDistribution(_Part):
-    """How far from the training frames is too far; the tensors named here lie in the weights file."""
+class FeatureBlock(_Part):
+    """One stretch of the features, judged by itself: `ood.<name>.mean`, `.scale` (D,), `.components` (D, K)."""
 
-    method: Literal["mahalanobis"] = "mahalanobis"
+    name: str = Field(pattern=r"^[a-z]+$", description="Names its tensors in the weights file.")
+    start: int = Field(ge=0, description="First feature of the block.")
+    stop: int = Field(gt=0, description="First feature after it.")
+    residual_scale: float = Field(
+        gt=0, description="Typical squared residual outside the principal directions."
+    )
+    limit: float = Field(
+        gt=0, description="Distance that counts as 1: a high quantile of calibration frames."
+    )
+
+
+class OutOfDistribution(_Part):
+    """How far from the training frames is too far."""
+
+    method: Literal["mahalanobis, largest of blocks"] = "mahalanobis, largest of blocks"
     threshold: float = Field(gt=0, description="Frames that score above it are referred.")
     acceptance: float = Field(
         gt=0, lt=1, description="Share of calibration frames at or below the threshold."
     )
-    mean: str = Field(default="ood.mean", description="Tensor (D,): mean of the features.")
-    scale: str = Field(default="ood.scale", description="Tensor (D,): deviation of the features.")
-    components: str = Field(
-        default="ood.components", description="Tensor (D, K): principal directions, whitened."
-    )
-    residual_scale: float = Field(
-        gt=0, description="Typical squared residual outside the principal directions."
-    )
+    blocks: tuple[FeatureBlock, ...] = Field(min_length=1)
 
 
 class TrainingData(_Part):
@@ -87,6 +94,7 @@ class Metrics(_Part):
     """Figures on test patients that neither training nor calibration has seen."""
 
     statement: str = Field(description="What the figures hold for, with the word SIMULATED where it applies.")
+    engine: str = Field(description="Engine and precision that the figures were made with.")
     frames: int
     patients: int
     accuracy: Estimate

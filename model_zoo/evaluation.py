@@ -23,6 +23,7 @@ def measure(
     *,
     card: Card,
     distance: FeatureDistance,
+    engine: str,
     simulated: bool,
     baseline: Estimate | None = None,
 ) -> Metrics:
@@ -34,6 +35,7 @@ def measure(
         groups: (N,) patient group numbers.
         card: For calibration and thresholds.
         distance: The package's model of the training features.
+        engine: Engine and precision that gave the outputs.
         simulated: Whether the frames are.
         baseline: The baseline's macro accuracy on the same frames.
     """
@@ -51,6 +53,7 @@ def measure(
     right = predicted == labels
     return Metrics(
         statement=SIMULATED_STATEMENT if simulated else REAL_STATEMENT,
+        engine=engine,
         frames=len(labels),
         patients=patients,
         accuracy=proportion(int(right.sum()), len(labels)),
@@ -119,7 +122,7 @@ def format_table(metrics: Metrics, *, name: str) -> str:
     width = 24
     lines = [
         metrics.statement,
-        f"{metrics.frames} frames of {metrics.patients} patients never seen in training; percent (95 % interval)",
+        f"{metrics.frames} frames of {metrics.patients} patients, {metrics.engine}; percent (95 % interval)",
         "",
         f"{name + ', macro accuracy':<34}{cell(metrics.macro_accuracy)}",
     ]

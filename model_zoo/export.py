@@ -6,6 +6,7 @@ Cast to float; so one file of weights serves torch, OpenVINO and ONNX Runtime.
 
 import json
 import struct
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Final
@@ -39,25 +40,17 @@ def tensor_ranges(weights: Path) -> dict[str, tuple[str, list[int], int, int]]:
     }
 
 
-def write_graph(
-    network: SmearNetwork, path: Path, *, weights: Path, size: tuple[int, int] = (224, 224)
-) -> int:
-    """Export a network and point its initializers into a weights file.
+def export_graph(network: SmearNetwork, *, size: tuple[int, int] = (224, 224)) -> onnx.ModelProto:
+    """Export a network in evaluation mode, without auxiliary head, to ONNX with its weights inside.
 
     Args:
-        network: In evaluation mode, without auxiliary head, with the very weights that the file holds.
-        path: Where to write the graph; in the weights file's folder.
-        weights: The safetensors file, already written.
+        network: With the very weights that the weights file holds.
         size: Input height and width in pixels.
 
-    Returns:
-        How many initializers point into the weights file.
-
     Raises:
-        PackageError: If an initializer of some size has no counterpart in the weights file.
+        PackageError: If torch exports nothing.
     """
-    temporary = path.with_suffix(".export.onnx")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network,
@@ -72,9 +65,27 @@ def write_graph(
         if program is None:
             msg = f"torch exported no graph of {network.architecture}"
             raise PackageError(msg)
-        program.save(str(temporary), external_data=False)
-    model = onnx.load(str(temporary))
-    temporary.unlink()
+        path = Path(folder) / "graph.onnx"
+        program.save(str(path), external_data=False)
+        return onnx.load(str(path))
+
+
+def write_graph(exported: onnx.ModelProto, path: Path, *, weights: Path) -> int:
+    """Write a graph whose initializers point into a weights file.
+
+    Args:
+        exported: From `export_graph`; left as it is.
+        path: Where to write, in the weights file's folder.
+        weights: The safetensors file, already written.
+
+    Returns:
+        How many initializers point into the weights file.
+
+    Raises:
+        PackageError: If an initializer of some size has no counterpart in the weights file.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(exported)
     count = _point_into(model, tensor_ranges(weights))
     _strip(model)
     path.write_bytes(model.SerializeToString())

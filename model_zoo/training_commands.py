@@ -262,6 +262,7 @@ def _evaluate_manifest(predictor: "Predictor", data: Path) -> "Metrics":
         patient_groups(rows),
         card=predictor.package.card,
         distance=predictor.distance,
+        engine=predictor.engine_name,
         simulated=all(row.source.startswith("simulated") for row in rows),
     )
 
@@ -281,6 +282,7 @@ def _evaluate_run(predictor: "Predictor", run: Path, frames_folder: Path | None)
         store.groups[split.test],
         card=predictor.package.card,
         distance=predictor.distance,
+        engine=predictor.engine_name,
         simulated=store.simulated,
         baseline=baseline_accuracy(store, split)[0],
     )

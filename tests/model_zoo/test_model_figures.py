@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model_zoo.calibration import calibration_error, fit_set_threshold, fit_temperature
-from model_zoo.distance import FeatureDistance
+from model_zoo.distance import BlockDistance, FeatureDistance
 from model_zoo.evaluation import macro_accuracy
 from model_zoo.intervals import patient_confusions, proportion, wilson
 from model_zoo.predictor import calibrated
@@ -71,10 +71,23 @@ def test_distance_grows_off_the_training_features_in_every_direction():
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(8, 40))
     features = (rng.normal(size=(2000, 8)) @ mixing + 0.05 * rng.normal(size=(2000, 40))).astype(np.float32)
-    distance = FeatureDistance.fit(features[:1500], dimensions=8)
+    distance = BlockDistance.fit(features[:1500], dimensions=8)
     inside = distance.score(features[1500:])
     assert inside.mean() == pytest.approx(1, abs=0.15)
     along = distance.score(4 * features[1500:])
     aside = distance.score(features[1500:] + rng.normal(size=(500, 40)).astype(np.float32))
     assert along.mean() > 2
     assert aside.mean() > 2
+
+
+def test_the_worse_block_counts():
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(1200, 50)).astype(np.float32)
+    distance = FeatureDistance.fit(
+        features[:1000], features[1000:], bounds={"last": (0, 40), "early": (40, 50)}, dimensions=4
+    )
+    assert np.quantile(distance.score(features[1000:]), 0.95) == pytest.approx(1, abs=0.1)
+    shifted = features[1000:].copy()
+    shifted[:, 40:] += 4
+    assert distance.score(shifted).min() > 1.5
+    assert min(distance.tensors()) == "ood.early.components"
