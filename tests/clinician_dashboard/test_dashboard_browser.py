@@ -193,6 +193,30 @@ def test_changes_that_come_fast_do_not_put_off_the_page_for_ever(place, clean_pa
     assert drawn >= 1
 
 
+def test_a_page_in_the_background_gives_its_line_back_and_catches_up(place, make, clean_page, eventually):
+    """A browser has six lines to one server: seven open tabs would otherwise leave none to load a page with."""
+    desk, far = place
+    page = clean_page
+    page.goto(desk.url)
+    page.wait_for_selector('[data-line="live"]')
+
+    def listeners(count):
+        return f"hemolink_dashboard_listeners {count}.0" in desk.http.get("/metrics").text
+
+    turn = """hidden => {
+      Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    eventually(lambda: listeners(1))
+    page.evaluate(turn, True)
+    eventually(lambda: listeners(0), what="the line is given back")
+    frame = make.frame("HL-MEANWHILE")
+    far.send(frame, make.diagnosis(frame))
+    eventually(lambda: desk.summary()["recorded"] == 1)
+    page.evaluate(turn, False)
+    page.wait_for_selector('[data-key="ward/HL-MEANWHILE"]')
+
+
 def test_text_is_readable_in_both_themes(place, make, clean_page):
     """Contrast of every visible text against its background, WCAG 2.2, 1.4.3 (AA)."""
     desk, far = place
