@@ -326,15 +326,19 @@ class Agent:
         while not self._stopping.is_set():
             changed = self._alarms.changed.wait(_PULSE_S)
             self._alarms.changed.clear()
+            is_due = time.monotonic() >= due
             try:
-                if time.monotonic() >= due:
+                if is_due:
                     self._spool.recount()  # a person may have retried parked frames from a shell
                 self._look_around()
+                if changed or is_due:
+                    self._publish_state()
             except SpoolUnavailable as error:
                 logger.warning("%s", error)
-            if changed or time.monotonic() >= due:
+            except Exception:
+                logger.exception("the pulse stumbled; it goes on")
+            if changed or is_due:
                 due = time.monotonic() + self._settings.heartbeat_s
-                self._publish_state()
                 self._stopping.wait(0.05)  # alarms that come and go must not flood the broker
 
     def _look_around(self) -> None:

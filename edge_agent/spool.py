@@ -50,6 +50,7 @@ class Spool:
         self._connection: sqlite3.Connection | None = None
         self._totals = SpoolTotals(0, 0, 0)
         self._sequence = 0
+        self._data_version = 0
 
     # Life
 
@@ -419,8 +420,20 @@ class Spool:
 
     def _count(self, *, unsettled: int = 0, parked: int = 0, size: int = 0) -> None:
         with self._lock:
+            try:
+                if self._changed_by_another():
+                    self.recount()  # a person's command retried frames: what was known is no base to add to
+                    return
+            except sqlite3.Error as error:
+                logger.warning("the spool could not be counted (%s): counted again later", error)
             now = self._totals
             self._totals = SpoolTotals(now.unsettled + unsettled, now.parked + parked, now.size + size)
+
+    def _changed_by_another(self) -> bool:
+        """Whether another connection has committed since the last look."""
+        (version,) = self._open_connection().execute("PRAGMA data_version").fetchone()
+        changed, self._data_version = version != self._data_version, version
+        return bool(changed)
 
     def _shrink(self) -> None:
         """Give the disk back what an outage had filled."""

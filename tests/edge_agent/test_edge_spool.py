@@ -114,6 +114,21 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
         Spool(tmp_path / "file" / "spool.sqlite", max_bytes=1_000_000).open()
 
 
+def test_what_another_process_retries_is_counted_right_at_once(spool, tmp_path):
+    for number in range(2):
+        spool.add(frame(number))
+        spool.park(frame(number).frame_id, reason="rejected")
+    beside = Spool(tmp_path / "spool.sqlite", max_bytes=1_000_000)
+    beside.attach()
+    for number in range(2):
+        assert beside.retry(frame(number).frame_id)
+    beside.close()
+    assert spool.settle(frame(0).frame_id)  # before the agent's own recount
+    assert (spool.totals.unsettled, spool.totals.parked, spool.totals.size) == (1, 0, 1000)
+    assert spool.settle(frame(1).frame_id)
+    assert (spool.totals.unsettled, spool.totals.parked, spool.totals.size) == (0, 0, 0)
+
+
 def test_an_outage_gives_its_disk_space_back(tmp_path):
     path = tmp_path / "spool.sqlite"
     store = Spool(path, max_bytes=100_000_000)
