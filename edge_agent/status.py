@@ -20,6 +20,7 @@ AlarmCode = Literal[
     "broker",
     "refused",
     "no_worker",
+    "unanswered",
     "parked",
 ]
 _STOPS_WORK: frozenset[AlarmCode] = frozenset({"camera", "case", "spool", "disk", "capture"})

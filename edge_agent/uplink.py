@@ -30,7 +30,7 @@ from edge_agent.errors import EncodingFailed, SpoolUnavailable
 from edge_agent.resend_timer import ResendTimer
 from edge_agent.settings import DeliverySettings
 from edge_agent.spool import Spool, SpoolRow
-from edge_agent.status import Alarms, Counters
+from edge_agent.status import AlarmCode, Alarms, Counters
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ _IDLE_S = 0.5
 _PROBE_FIRST_S = 1.0
 _PROBE_MAX_S = 30.0
 _DIAGNOSED_PATIENCE = 3
+_SILENT_TRIES = 3
 _OVERHEAD_BYTES = 2048  # topic, properties and the frame's fields other than the image
 _MAX_DOUBLINGS = 16
 
@@ -260,6 +261,8 @@ class Uplink:
             self._note_disk(error)  # sent all the same: only its receipt makes room
         self._flights[row.frame_id] = _Flight(now, due_at, attempts)
         self._counters.published.labels("resend" if row.attempts else "first").inc()
+        if row.attempts >= _SILENT_TRIES:
+            self._note_silence(row)
         if row.attempts:
             logger.info(
                 "publishing again, try %d", attempts, extra={"frame_id": row.frame_id, "case": row.case}
@@ -295,7 +298,7 @@ class Uplink:
         del self._flights[outcome.frame_id]
         if outcome.result is not None:
             self._counters.publish_errors.labels("no_worker").inc()
-            self._alarms.raise_(
+            self._complain(
                 "no_worker",
                 "no worker takes frames: start one, or see why it is down; frames wait in the spool",
             )
@@ -310,7 +313,7 @@ class Uplink:
                 self._make_smaller(outcome.frame_id, str(outcome.error))
             case PublishRefused():
                 self._counters.publish_errors.labels("refused").inc()
-                self._alarms.raise_("refused", f"the broker refuses this device's frames: {outcome.error}")
+                self._complain("refused", f"the broker refuses this device's frames: {outcome.error}")
                 self._hold(outcome.frame_id)
             case PublishTimeout():
                 self._counters.publish_errors.labels("timeout").inc()
@@ -377,6 +380,10 @@ class Uplink:
         if row is None:
             return  # settled before, or another device's history
         now = self._clock()
+        if receipt.status in ("recorded", "rejected", self._settings.settle_on) and self._alarms.clear(
+            "unanswered"
+        ):
+            logger.info("frames are answered again")
         match receipt.status:
             case "recorded":
                 self._settle(frame_id)
@@ -419,4 +426,25 @@ class Uplink:
 
     def _note_disk(self, error: SpoolUnavailable) -> None:
         self._disk_trouble = True
-        self._alarms.raise_("uplink_disk", str(error))
+        self._complain("uplink_disk", str(error))
+
+    # Word for a person
+
+    def _complain(self, code: AlarmCode, sentence: str) -> None:
+        if self._alarms.raise_(code, sentence):
+            logger.error("%s", sentence)
+
+    def _note_silence(self, row: SpoolRow) -> None:
+        """Say so when a frame goes out again and again, and neither an error nor a receipt comes back."""
+        if row.state == "diagnosed":
+            self._complain(
+                "unanswered",
+                f"a frame was diagnosed and, published {row.attempts} times, is still not recorded: start the dashboard, "
+                "or see why it cannot write; frames wait in the spool",
+            )
+        else:
+            self._complain(
+                "unanswered",
+                f"a frame was published {row.attempts} times and nobody answers: see that a worker and the dashboard run "
+                f"and keep up, and that no other edge calls itself {self._site}/{self._device}; frames wait in the spool",
+            )

@@ -75,6 +75,11 @@ class VideoCamera:
                 continue
             ok, image = self._device.read()
             if not ok or image is None:
+                if index == 0:
+                    raise CameraError(
+                        "the film that camera.path names holds no picture that can be decoded: export it again from its "
+                        "source"
+                    )
                 raise CameraEnded("the film has ended")
             self._next += 1
             return RawFrame(

@@ -116,6 +116,25 @@ def test_frames_wait_for_a_broker_and_survive_its_restart(mosquitto_broker, fold
         eventually(lambda: agent.status()["alarm"] == "")
 
 
+def test_a_silent_far_end_is_told_and_forgotten_when_it_answers(
+    embedded_broker, folder, edge_settings, running, caplog
+):
+    settings = edge_settings(
+        embedded_broker.port,
+        {"kind": "folder", "path": str(folder(1)), "settle_s": 0},
+        delivery={"resend_after_s": 0.1, "resend_max_s": 0.1},
+    )
+    with FarEnd(broker_of(embedded_broker), answers=()) as far, running(settings) as agent:
+        eventually(lambda: "nobody answers" in agent.status()["alarm"])
+        assert "no other edge calls itself lab/scope-1" in caplog.text
+        far.answers = ("diagnosed",)  # a worker, and no record
+        eventually(lambda: far.heard[far.order[0]] > 6)
+        eventually(lambda: "start the dashboard" in agent.status()["alarm"])
+        far.answers = ("diagnosed", "recorded")
+        eventually(lambda: agent.status()["settled"] == 1)
+        eventually(lambda: agent.status()["alarm"] == "")
+
+
 def test_receipts_rejected_retry_and_unknown(embedded_broker, folder, edge_settings, running):
     settings = edge_settings(
         embedded_broker.port,

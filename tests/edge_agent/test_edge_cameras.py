@@ -175,6 +175,14 @@ def test_a_film_is_taken_to_its_end_and_goes_on_after_a_restart(tmp_path, pictur
     path.write_bytes(b"no film")
     with pytest.raises(CameraError, match="FFmpeg"):
         camera.open()
+    text = tmp_path / "text.jpg"
+    text.write_text("FFmpeg takes this for a film of no pictures\n" * 50)
+    empty = camera_of({"kind": "video", "path": str(text)})
+    empty.open()
+    with pytest.raises(CameraError, match="holds no picture") as caught:
+        empty.capture(timeout_s=1)
+    assert not isinstance(caught.value, CameraEnded)
+    empty.close()
 
 
 def test_a_stream_gives_pictures_and_its_end_is_noticed(picture):
