@@ -25,7 +25,7 @@ _REFUSALS = {
     0x86: ("bad user name or password", "check broker.username and the content of broker.password_file"),
     0x87: (
         "not authorised",
-        "give this user its rules at the broker ('hemolink broker acl' prints them), and its credentials here",
+        "check broker.username and the content of broker.password_file (a wrong password is answered so, too)",
     ),
     0x88: ("the server is unavailable", "look at the broker's log; trying again"),
     0x89: ("the server is busy", "trying again"),
