@@ -68,7 +68,7 @@ class PackageSettings:
     name: str
     version: str = "1.0.0"
     acceptance: float = 0.95
-    alpha: float = 0.02
+    alpha: float = 0.01
     reference_frames: int = 2000
     dimensions: int = 64
     precision: Precision = "auto"

@@ -165,7 +165,7 @@ def _store(
 @click.option("--out", type=_run_folder, required=True, help="Folder to put the package's folder in.")
 @click.option("--baseline/--no-baseline", default=True, show_default=True, help="Measure the baseline too.")
 @click.option(
-    "--alpha", type=click.FloatRange(0.001, 0.5), default=0.02, show_default=True, help="Of the sets."
+    "--alpha", type=click.FloatRange(0.001, 0.5), default=0.01, show_default=True, help="Of the sets."
 )
 @_as_json
 def package(
