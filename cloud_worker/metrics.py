@@ -24,6 +24,7 @@ class Metrics:
         stale: Acknowledgements whose connection was gone; the broker or the edge sends such a frame again.
         unheard: Diagnoses to which nobody subscribed (MQTT 5).
         refused: Publishes that the broker refused.
+        abandoned: Frames whose answer could not be composed; the edge sends them again.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,9 @@ class Metrics:
         )
         self.unheard = Counter(
             f"{prefix}unheard", "Diagnoses to which nobody subscribed", registry=self.registry
+        )
+        self.abandoned = Counter(
+            f"{prefix}abandoned", "Frames whose answer could not be composed", registry=self.registry
         )
         self.refused = Counter(
             f"{prefix}publish_refused", "Publishes that the broker refused", registry=self.registry

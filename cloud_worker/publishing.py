@@ -62,6 +62,12 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class _Task:
+    job: Job
+    compose: Callable[[], Outcome]
+
+
+@dataclass(frozen=True)
 class _Answer:
     outcome: Outcome
     future: "Future[PublishResult]"
@@ -73,6 +79,7 @@ class Publisher:
     Args:
         outbox: The session.
         settled: Told of each outcome when everything about it is done.
+        abandoned: Told of each job whose outcome could not be composed; its frame is left to the edge's resend.
         metrics: Where to count.
     """
 
@@ -81,12 +88,14 @@ class Publisher:
         outbox: Outbox,
         *,
         settled: Callable[[Outcome], None],
+        abandoned: Callable[[Job], None],
         metrics: Metrics,
     ) -> None:
         self._outbox = outbox
         self._settled = settled
+        self._abandoned = abandoned
         self._metrics = metrics
-        self._events: queue.SimpleQueue[Callable[[], Outcome] | _Answer | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[_Task | _Answer | None] = queue.SimpleQueue()
         self._deferred: list[tuple[float, int, Outcome]] = []
         self._order = itertools.count()
         self._stop = threading.Event()
@@ -98,13 +107,14 @@ class Publisher:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, compose: Callable[[], Outcome]) -> None:
+    def submit(self, job: Job, compose: Callable[[], Outcome]) -> None:
         """Hand over a finished job without waiting.
 
         Args:
+            job: The job.
             compose: Makes its outcome; called on the publisher's thread, so that whoever submits is not held up.
         """
-        self._events.put(compose)
+        self._events.put(_Task(job, compose))
 
     def stop(self, timeout_s: float) -> None:
         """Publish nothing more. What is not acknowledged by now is left to the edge's resend."""
@@ -122,11 +132,27 @@ class Publisher:
                 if isinstance(event, _Answer):
                     self._heard(event)
                 elif event is not None:
-                    self._send(event())
+                    self._start(event)
                 self._send_deferred()
             except Exception:
                 # The frame stays unacknowledged, and the edge sends it again.
                 logger.exception("an outcome could not be published")
+
+    def _start(self, task: _Task) -> None:
+        try:
+            outcome = task.compose()
+        except Exception:
+            # Acknowledged, or it would hold a place of the receive maximum for good; without a receipt, so that the
+            # edge keeps the frame and sends it again.
+            logger.exception(
+                "an answer could not be composed; the edge sends the frame again: report this",
+                extra={"frame_id": task.job.frame_id},
+            )
+            self._metrics.abandoned.inc()
+            task.job.message.acknowledge()
+            self._abandoned(task.job)
+        else:
+            self._send(outcome)
 
     def _pause(self) -> float | None:
         return max(0.0, self._deferred[0][0] - time.monotonic()) if self._deferred else None

@@ -232,7 +232,7 @@ class Worker:
         settings, topics = self.settings, self._topics
         self._session = Session(
             settings.broker,
-            client_id=f"hemolink-worker-{settings.worker}",
+            client_id=f"{settings.broker.root}-worker-{settings.worker}",
             subscriptions=(Subscription(self._frames), Subscription(topics.fleet_model())),
             on_message=self._take,
             birth=self._herald.state,
@@ -241,7 +241,9 @@ class Worker:
             manual_ack=True,
             receive_maximum=settings.window,
         )
-        self._publisher = Publisher(self._session, settled=self._settled, metrics=self.metrics)
+        self._publisher = Publisher(
+            self._session, settled=self._settled, abandoned=self._ledger.settle, metrics=self.metrics
+        )
         self._publisher.start()
         self._pipeline.start()
         self._session.start()
@@ -281,11 +283,11 @@ class Worker:
 
     def _answered(self, job: Job, prediction: Prediction) -> None:
         assert self._publisher is not None  # noqa: S101 - made before the pipeline starts
-        self._publisher.submit(lambda: self._compose(job, prediction))
+        self._publisher.submit(job, lambda: self._compose(job, prediction))
 
     def _reject(self, job: Job, error: FrameRejected) -> None:
         assert self._publisher is not None  # noqa: S101 - made before the pipeline starts
-        self._publisher.submit(lambda: self._compose_rejection(job, error))
+        self._publisher.submit(job, lambda: self._compose_rejection(job, error))
 
     def _compose(self, job: Job, prediction: Prediction) -> Outcome:
         assert self._identity is not None  # noqa: S101 - set before anything is taken

@@ -90,10 +90,12 @@ def test_a_frame_is_acknowledged_only_after_its_diagnosis_is(until):
     log = []
     message = IncomingMessage("frame", b"", _acknowledge=lambda: log.append("ack") or True)
     outbox, metrics = ScriptedOutbox(log), Metrics()
-    publisher = Publisher(outbox, settled=lambda _: log.append("settled"), metrics=metrics)
+    publisher = Publisher(
+        outbox, settled=lambda _: log.append("settled"), abandoned=log.append, metrics=metrics
+    )
     publisher.start()
     outcome = Outcome(Job(message, None), Publication("diagnosis", b""), Publication("receipt", b""))
-    publisher.submit(lambda: outcome)
+    publisher.submit(outcome.job, lambda: outcome)
     outbox.wait_sent(1)
     outbox.sent[0][1].set_exception(NotConnected("cut"))  # the connection ends: again
     outbox.wait_sent(2)
@@ -108,13 +110,28 @@ def test_a_refused_diagnosis_raises_an_alarm_and_is_not_acknowledged(until):
     log = []
     message = IncomingMessage("frame", b"", _acknowledge=lambda: log.append("ack") or True)
     outbox = ScriptedOutbox(log)
-    publisher = Publisher(outbox, settled=lambda _: log.append("settled"), metrics=Metrics())
+    publisher = Publisher(
+        outbox, settled=lambda _: log.append("settled"), abandoned=log.append, metrics=Metrics()
+    )
     publisher.start()
-    publisher.submit(lambda: Outcome(Job(message, None), Publication("diagnosis", b""), None))
+    job = Job(message, None)
+    publisher.submit(job, lambda: Outcome(job, Publication("diagnosis", b""), None))
     outbox.wait_sent(1)
     outbox.sent[0][1].set_exception(PublishRefused("not authorized: allow it", reason_code=0x87))
     until(lambda: publisher.alarm == "not authorized: allow it")
     assert log == ["diagnosis"]
+    publisher.stop(5)
+
+
+def test_a_frame_whose_answer_cannot_be_composed_frees_its_place_and_gets_no_receipt(until):
+    log = []
+    message = IncomingMessage("frame", b"", _acknowledge=lambda: log.append("ack") or True)
+    job, metrics = Job(message, None), Metrics()
+    publisher = Publisher(ScriptedOutbox(log), settled=log.append, abandoned=log.append, metrics=metrics)
+    publisher.start()
+    publisher.submit(job, lambda: 1 / 0)
+    until(lambda: job in log)
+    assert log == ["ack", job]
     publisher.stop(5)
 
 
