@@ -109,8 +109,11 @@ def _reduction(factor: int) -> int:
     return cv2.IMREAD_COLOR
 
 
-def _jpeg_segments(data: bytes) -> tuple[tuple[int, int] | None, int | None]:
-    """Walk the marker segments (ITU-T T.81, B.1.1): size from the frame header, and where the first scan starts."""
+def _jpeg_segments(data: bytes, *, to_scan: bool) -> tuple[tuple[int, int] | None, int | None]:
+    """Walk the marker segments (ITU-T T.81, B.1.1): size from the frame header, and where the first scan starts.
+
+    Without `to_scan` the walk ends at the frame header, so that a giant is known as one whatever follows.
+    """
     size: tuple[int, int] | None = None
     position = 2
     while position + 4 <= len(data):
@@ -128,6 +131,8 @@ def _jpeg_segments(data: bytes) -> tuple[tuple[int, int] | None, int | None]:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # noqa: PLR2004
             height, width = struct.unpack_from(">HH", data, position + 5)
             size = (width, height)
+            if not to_scan:
+                return size, None
         if marker == 0xDA:  # noqa: PLR2004
             return size, position
         position += 2 + max(length, 2)
@@ -135,7 +140,7 @@ def _jpeg_segments(data: bytes) -> tuple[tuple[int, int] | None, int | None]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    size, _ = _jpeg_segments(data)
+    size, _ = _jpeg_segments(data, to_scan=False)
     if size is None:
         msg = f"the JPEG has no frame header (cut short at {len(data)} bytes?): {_REMEDY}"
         raise ImageError(msg)
@@ -167,7 +172,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 def _refuse_truncated(data: bytes, name: ImageFormat) -> None:
     """Decoders fill what is missing with grey and say nothing; a frame with a grey half must not be diagnosed."""
     if name == "jpeg":
-        _, scan = _jpeg_segments(data)
+        _, scan = _jpeg_segments(data, to_scan=True)
         complete = scan is not None and data.rfind(b"\xff\xd9") > scan
     elif name == "png":
         complete = _png_complete(data)

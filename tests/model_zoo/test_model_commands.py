@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import timm
 from click.testing import CliRunner
 
 from model_zoo.commands import model
@@ -123,7 +124,14 @@ def test_train_package_and_evaluate_from_start_to_end(tmp_path):
 
 
 def test_train_without_weights_or_flag_names_the_flag(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    create = timm.create_model
+
+    def offline(name, *, pretrained=False, **options):
+        if pretrained:
+            raise OSError("Network is unreachable")
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
     done = invoke("train", "--run", tmp_path, "--patients", 30, "--frames", 1, "--quiet", code=1)
     assert "--from-scratch" in done.output
     assert not (tmp_path / "checkpoint.json").exists()

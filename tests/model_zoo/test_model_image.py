@@ -64,7 +64,7 @@ def test_truncated_images_are_refused(suffix, share):
         (b"RIFF\x10\0\0\0WEBPVP8 ", "cut short"),
         (b"RIFF\x10\0\0\0WEBPwhat", "not known"),
         (bomb(0, 10), "0 x 10"),
-        (bomb(60_000, 60_000), "3,600,000,000|60000 x 60000"),
+        (bomb(60_000, 60_000), "60000 x 60000"),
         (b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x03", "65535 x 65535"),
     ],
 )
