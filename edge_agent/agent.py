@@ -4,6 +4,7 @@ Threads: capture (camera to spool), uplink (spool to broker), desk (what arrives
 session's own, and the monitor's. They meet in the spool, and in queues that never keep the network thread waiting.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -388,9 +389,10 @@ class Agent:
             raise AgentRefused(
                 f"another agent works in {directory}: stop it, or give this one a directory and a device name of its own"
             ) from None
-        self._lock_file.truncate(0)
-        self._lock_file.write(f"{os.getpid()}\n")
-        self._lock_file.flush()
+        with contextlib.suppress(OSError):  # the lock holds on a full disk too; the number is for people
+            self._lock_file.truncate(0)
+            self._lock_file.write(f"{os.getpid()}\n")
+            self._lock_file.flush()
 
     def _unlock_directory(self) -> None:
         if self._lock_file is not None:
