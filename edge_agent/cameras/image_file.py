@@ -62,9 +62,6 @@ def read_image(data: bytes, *, max_pixels: int) -> tuple[Image, Original | None]
         UnreadableFrame: With code ``file_empty``, ``file_not_an_image``, ``file_truncated``, ``file_corrupt`` or
             ``file_too_large``.
     """
-    import cv2  # noqa: PLC0415 - loaded on first use, so that the agent's settings can be checked without it
-    import numpy as np  # noqa: PLC0415
-
     header = read_header(data)
     if not 1 <= header.width <= MAX_SIDE or not 1 <= header.height <= MAX_SIDE:
         raise UnreadableFrame(
@@ -77,17 +74,11 @@ def read_image(data: bytes, *, max_pixels: int) -> tuple[Image, Original | None]
             f"({max_pixels}): it was not decoded; raise camera.max_pixels if such files are expected",
             code="file_too_large",
         )
-    try:
-        image = cv2.imdecode(
-            np.frombuffer(header.stripped or data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error:
-        image = None
-    if image is None:
-        raise UnreadableFrame(
-            f"it is a {header.form} file that cannot be decoded: export it again from its source",
-            code="file_corrupt",
-        )
+    image = (
+        _decode_jpeg(header.stripped)
+        if header.encoding == "jpeg" and header.stripped
+        else _decode(header, data)
+    )
     if image.shape[:2] != (header.height, header.width):
         raise UnreadableFrame(
             f"its {header.form} header says {header.width} x {header.height} pixels and it holds "
@@ -98,6 +89,35 @@ def read_image(data: bytes, *, max_pixels: int) -> tuple[Image, Original | None]
     if header.stripped is not None and header.encoding is not None:
         original = Original(header.stripped, header.encoding)
     return image, original
+
+
+def _decode_jpeg(data: bytes) -> Image:
+    """Decode strictly. OpenCV fills what is damaged or missing with grey and lets it pass; so does a diagnosis."""
+    import simplejpeg  # noqa: PLC0415 - loaded on first use, so that the agent's settings can be checked without it
+
+    try:
+        image: Image = simplejpeg.decode_jpeg(data, colorspace="BGR", strict=True)
+    except ValueError as error:
+        raise _corrupt("JPEG", str(error).removeprefix("Corrupt JPEG data: ")) from None
+    return image
+
+
+def _decode(header: Header, data: bytes) -> Image:
+    import cv2  # noqa: PLC0415 - loaded on first use, likewise
+    import numpy as np  # noqa: PLC0415
+
+    try:
+        image: Image | None = cv2.imdecode(
+            np.frombuffer(header.stripped or data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        )
+    except cv2.error:
+        image = None
+    if image is None:
+        raise UnreadableFrame(
+            f"it is a {header.form} file that cannot be decoded: export it again from its source",
+            code="file_corrupt",
+        )
+    return image
 
 
 def read_header(data: bytes) -> Header:

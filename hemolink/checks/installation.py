@@ -9,7 +9,7 @@ from hemolink.finding import Finding, fault, fine
 
 AREA = "packages"
 ROLE_MODULES = {
-    "edge": ("cv2",),
+    "edge": ("cv2", "simplejpeg"),
     "worker": ("cv2", "openvino", "safetensors"),
     "dashboard": ("fastapi", "jinja2", "sqlalchemy", "uvicorn"),
     "embedded": ("amqtt",),

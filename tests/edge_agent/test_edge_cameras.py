@@ -63,6 +63,9 @@ def test_a_folder_of_bad_files_loses_no_good_one(tmp_path, picture, caplog):
         "m-big.jpg": (good + bytes(300_000), "file_too_large"),
         "n-head.jpg": (good[:3], "file_truncated"),
         "o-tiff.tif": (b"II*\x00\xff\xff\xff\xff", "file_truncated"),
+        # Well formed from marker to marker; OpenCV decodes both, with a grey part.
+        "p-closed.jpg": (good[: len(good) // 2] + b"\xff\xd9", "file_corrupt"),
+        "q-hole.jpg": (good[: len(good) // 2] + bytes(500) + good[len(good) // 2 + 500 :], "file_corrupt"),
         ".hidden.jpg": (good, "never seen"),
     }
     for name, (data, _) in files.items():
