@@ -111,8 +111,9 @@ class Demo:
             ChildDied: If a process ends by itself.
             NotReady: With ``once``, if nothing moves for too long; the message says what is known of the cause.
         """
-        if not self._stopping.is_set():
-            self._welcome()
+        if self._stopping.is_set():  # told to stop while it started
+            return self.tally
+        self._welcome()
         moved_at, told_finished = time.monotonic(), False
         while not self._stopping.wait(_WATCH_INTERVAL_S):
             self._check()
@@ -128,7 +129,7 @@ class Demo:
             elif now.complete and not told_finished:
                 told_finished = True
                 self._console.say("Every frame is answered. The page stays open; Ctrl-C stops all.")
-        return self.tally
+        return self._count()
 
     def stop(self) -> None:
         """Stop all, the source first: edge, worker, dashboard, broker. Safe to call at any time."""
