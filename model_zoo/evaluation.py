@@ -124,16 +124,16 @@ def format_table(metrics: Metrics, *, name: str) -> str:
         metrics.statement,
         f"{metrics.frames} frames of {metrics.patients} patients, {metrics.engine}; percent (95 % interval)",
         "",
-        f"{name + ', macro accuracy':<34}{cell(metrics.macro_accuracy)}",
+        f"{name + ', macro accuracy':<40}{cell(metrics.macro_accuracy)}",
     ]
     if metrics.baseline_macro_accuracy is not None:
-        lines.append(f"{'baseline, macro accuracy':<34}{cell(metrics.baseline_macro_accuracy)}")
+        lines.append(f"{'baseline, macro accuracy':<40}{cell(metrics.baseline_macro_accuracy)}")
     lines += [
-        f"{'accuracy':<34}{cell(metrics.accuracy)}",
-        f"{'referred to a person':<34}{cell(metrics.referred)}",
-        f"{'accuracy of those reported':<34}{cell(metrics.reported_accuracy)}",
-        f"{'prediction set holds the truth':<34}{cell(metrics.set_coverage)}",
-        f"{'calibration error':<34}{100 * metrics.expected_calibration_error:6.2f}",
+        f"{'accuracy':<40}{cell(metrics.accuracy)}",
+        f"{'referred to a person':<40}{cell(metrics.referred)}",
+        f"{'accuracy of those reported':<40}{cell(metrics.reported_accuracy)}",
+        f"{'prediction set holds the truth':<40}{cell(metrics.set_coverage)}",
+        f"{'calibration error':<40}{100 * metrics.expected_calibration_error:6.2f}",
         "",
         f"{'class':<9}{'frames':>7}  "
         + "".join(f"{title:<{width}}" for title in ("accuracy", "precision", "recall", "specificity", "F1")),

@@ -40,7 +40,12 @@ _run_folder = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--frames", type=click.IntRange(1), default=4, show_default=True, help="Fields of each of them."
 )
-@click.option("--seed", type=click.IntRange(0), default=20260711, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=20260711, show_default=True, help="Of patients and split."
+)
+@click.option(
+    "--training-seed", type=click.IntRange(0), help="Of weights, order and augmentation; --seed otherwise."
+)
 @click.option("--from-scratch", is_flag=True, help="Start from random weights instead of ImageNet's.")
 @click.option(
     "--weights",
@@ -72,6 +77,7 @@ def train(
     patients: int,
     frames: int,
     seed: int,
+    training_seed: int | None,
     from_scratch: bool,
     weights: Path | None,
     epochs: int,
@@ -105,7 +111,11 @@ def train(
             cell_samples=cell_samples,
         )
         settings = TrainingSettings(
-            architecture, tuple(plan), from_scratch=from_scratch, weights=weights, seed=seed
+            architecture,
+            tuple(plan),
+            from_scratch=from_scratch,
+            weights=weights,
+            seed=seed if training_seed is None else training_seed,
         )
         history: list[dict[str, Any]] = []
 
