@@ -227,7 +227,7 @@ class Agent:
         settings, topics = self._settings, self._topics
         return Session(
             settings.broker,
-            client_id=f"hemolink-edge-{settings.site}-{settings.device}",
+            client_id=f"{settings.broker.root}-edge-{settings.site}-{settings.device}",
             subscriptions=(
                 Subscription(topics.receipt(settings.site, settings.device)),
                 Subscription(topics.commands_to(settings.site, settings.device)),
@@ -294,17 +294,18 @@ class Agent:
         if name.kind == "receipt":
             self._uplink.receipt_arrived(decode(message.payload, Receipt))
         elif name.kind == "worker-state" and message.payload:
-            self._see_worker(decode(message.payload, WorkerState))
+            self._see_worker(decode(message.payload, WorkerState), retained=message.retain)
         elif name.kind == "command" and message.payload:
             self._answer(message, name.detail)
 
-    def _see_worker(self, worker: WorkerState) -> None:
+    def _see_worker(self, worker: WorkerState, *, retained: bool) -> None:
         assert self._uplink is not None  # noqa: S101
         known = self._workers.get(worker.worker)
         if known is not None and worker.birth < known[1]:
             return  # a late will
         self._workers[worker.worker] = (worker.presence, worker.birth)
-        if worker.presence == "online" and known is not None and known != ("online", worker.birth):
+        has_come = known != ("online", worker.birth) and not (known is None and retained)
+        if worker.presence == "online" and has_come:
             self._uplink.somebody_is_there(f"worker {worker.worker}")
 
     def _answer(self, message: IncomingMessage, verb: str) -> None:

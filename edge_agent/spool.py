@@ -12,6 +12,7 @@ States::
     any of them --rejected, or too large for the broker--> parked (until a person retries or exports it)
 """
 
+import json
 import logging
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from broker_config.topics import PRIORITIES
 from edge_agent.errors import SpoolFull, SpoolUnavailable
@@ -214,11 +216,7 @@ class Spool:
 
     def has_source(self, token: str) -> bool:
         """Return whether a file was dealt with, in this run or an earlier one."""
-        with self._lock:
-            found = (
-                self._open_connection().execute("SELECT 1 FROM sources WHERE token = ?", (token,)).fetchone()
-            )
-        return found is not None
+        return bool(self._read("SELECT 1 FROM sources WHERE token = ?", (token,)))
 
     # Uplink side
 
@@ -227,50 +225,33 @@ class Spool:
 
         Args:
             now: Present time of the spool's clock.
-            excluding: Ids to pass over; few.
+            excluding: Ids to pass over.
         """
-        marks = ", ".join("?" * len(excluding))
-        with self._lock:
-            connection = self._open_connection()
-            for priority in PRIORITIES:
-                row = connection.execute(
-                    f"SELECT {COLUMNS} FROM frames WHERE state != 'parked' AND priority = ? AND due_at <= ? "  # noqa: S608
-                    f"AND frame_id NOT IN ({marks}) ORDER BY due_at, sequence LIMIT 1",
-                    (priority, now, *excluding),
-                ).fetchone()
-                if row is not None:
-                    return SpoolRow(*row)
+        passed_over = json.dumps(list(excluding))
+        for priority in PRIORITIES:
+            found = self._read(
+                f"SELECT {COLUMNS} FROM frames WHERE state != 'parked' AND priority = ? AND due_at <= ? "  # noqa: S608
+                "AND frame_id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at, sequence LIMIT 1",
+                (priority, now, passed_over),
+            )
+            if found:
+                return SpoolRow(*found[0])
         return None
 
     def next_due_at(self) -> float | None:
         """Return when the next frame falls due, or None when none will."""
-        with self._lock:
-            (due,) = (
-                self._open_connection()
-                .execute("SELECT MIN(due_at) FROM frames WHERE state != 'parked'")
-                .fetchone()
-            )
+        ((due,),) = self._read("SELECT MIN(due_at) FROM frames WHERE state != 'parked'")
         return None if due is None else float(due)
 
     def payload(self, frame_id: str) -> bytes | None:
         """Return a frame's payload, or None when it is settled."""
-        with self._lock:
-            row = (
-                self._open_connection()
-                .execute("SELECT payload FROM payloads WHERE frame_id = ?", (frame_id,))
-                .fetchone()
-            )
-        return None if row is None else bytes(row[0])
+        found = self._read("SELECT payload FROM payloads WHERE frame_id = ?", (frame_id,))
+        return bytes(found[0][0]) if found else None
 
     def row(self, frame_id: str) -> SpoolRow | None:
         """Return what is known about a frame, or None when it is settled or was never here."""
-        with self._lock:
-            found = (
-                self._open_connection()
-                .execute(f"SELECT {COLUMNS} FROM frames WHERE frame_id = ?", (frame_id,))  # noqa: S608
-                .fetchone()
-            )
-        return None if found is None else SpoolRow(*found)
+        found = self._read(f"SELECT {COLUMNS} FROM frames WHERE frame_id = ?", (frame_id,))  # noqa: S608
+        return SpoolRow(*found[0]) if found else None
 
     def mark_sent(self, frame_id: str, *, due_at: float) -> None:
         """Note one more publish, and when to publish again if nothing is heard."""
@@ -347,15 +328,10 @@ class Spool:
 
     def rows(self, *, state: State | None = None, limit: int = 1000) -> list[SpoolRow]:
         """Return what is in the spool, oldest first, without payloads."""
-        with self._lock:
-            found = (
-                self._open_connection()
-                .execute(
-                    f"SELECT {COLUMNS} FROM frames WHERE ? IS NULL OR state = ? ORDER BY sequence LIMIT ?",  # noqa: S608
-                    (state, state, limit),
-                )
-                .fetchall()
-            )
+        found = self._read(
+            f"SELECT {COLUMNS} FROM frames WHERE ? IS NULL OR state = ? ORDER BY sequence LIMIT ?",  # noqa: S608
+            (state, state, limit),
+        )
         return [SpoolRow(*row) for row in found]
 
     def retry(self, frame_id: str) -> bool:
@@ -373,13 +349,9 @@ class Spool:
     def recount(self) -> SpoolTotals:
         """Count again: another process may have retried parked frames."""
         with self._lock:
-            unsettled, parked, size = (
-                self._open_connection()
-                .execute(
-                    "SELECT COUNT(*) FILTER (WHERE state != 'parked'), COUNT(*) FILTER (WHERE state = 'parked'), "
-                    "COALESCE(SUM(bytes), 0) FROM frames"
-                )
-                .fetchone()
+            ((unsettled, parked, size),) = self._read(
+                "SELECT COUNT(*) FILTER (WHERE state != 'parked'), COUNT(*) FILTER (WHERE state = 'parked'), "
+                "COALESCE(SUM(bytes), 0) FROM frames"
             )
             self._totals = SpoolTotals(unsettled, parked, size)
             return self._totals
@@ -414,6 +386,13 @@ class Spool:
                     connection.execute("ROLLBACK")
                 raise
 
+    def _read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._open_connection().execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._unavailable(error) from None
+
     def _update(self, statement: str, values: tuple[object, ...], *, durable: bool = False) -> bool:
         with self._transaction(durable=durable) as connection:
             return connection.execute(statement, values).rowcount > 0
@@ -424,7 +403,7 @@ class Spool:
                 if self._changed_by_another():
                     self.recount()  # a person's command retried frames: what was known is no base to add to
                     return
-            except sqlite3.Error as error:
+            except (sqlite3.Error, SpoolUnavailable) as error:
                 logger.warning("the spool could not be counted (%s): counted again later", error)
             now = self._totals
             self._totals = SpoolTotals(now.unsettled + unsettled, now.parked + parked, now.size + size)
@@ -449,7 +428,7 @@ class Spool:
 
     def _unavailable(self, error: sqlite3.Error) -> SpoolUnavailable:
         return SpoolUnavailable(
-            f"the spool {self._path} cannot be written ({error}): make room on the disk, or see that it is writable and "
+            f"the spool {self._path} cannot be used ({error}): make room on the disk, or see that it is writable and "
             "sound; frames already in it are kept"
         )
 
