@@ -8,6 +8,7 @@ What it cannot do, and what follows from it:
 - It sends a subscriber everything at once, without a window, and forgets a message that is not acknowledged within
   five seconds. It loses what is in flight to a subscriber that drops, and everything when it ends: the edge sends
   again.
+- It takes a second client of one client id beside the first; here the first is ended, as MQTT asks.
 - It does not enforce keep-alive, so the will of a client that fell silent (rather than closed) never comes.
 - It listens on the loopback only, because it has neither TLS nor access rules.
 
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 _START_S = 20.0
 _STOP_S = 5.0
 _CONNECT_S = 10.0
+_TAKE_OVER_S = 2.0
 _LISTENER = "default"
 _GUARD = "broker_config.embedded_guard.SharedSubscriptionGuard"
 
@@ -45,6 +47,7 @@ class EmbeddedBroker:
         self.host = host
         self.port = port
         self._writers: set[asyncio.StreamWriter] = set()
+        self._guests: dict[str, tuple[asyncio.StreamWriter, asyncio.Task[Any] | None]] = {}
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -177,6 +180,7 @@ class EmbeddedBroker:
 
         from broker_config.embedded_guard import ConnectReader, refusal_of_version  # noqa: PLC0415 - see start
 
+        name = ""
         try:
             first = ConnectReader(reader)
             level = await asyncio.wait_for(first.protocol_level(), _CONNECT_S)
@@ -188,6 +192,9 @@ class EmbeddedBroker:
                 writer.write(refusal)
                 await writer.drain()
                 return
+            name = await asyncio.wait_for(first.client_id(), _CONNECT_S)
+            if name:
+                await self._take_over(name, writer)
             await broker.external_connected(first, StreamWriterAdapter(writer), _LISTENER)
         except (OSError, EOFError, TimeoutError):
             logger.debug("a client of the embedded broker dropped", exc_info=True)
@@ -196,9 +203,25 @@ class EmbeddedBroker:
             logger.debug("a client of the embedded broker was dropped", exc_info=True)
         finally:
             self._writers.discard(writer)
+            if name and self._guests.get(name, (None,))[0] is writer:
+                del self._guests[name]
             writer.close()
             with contextlib.suppress(Exception):
                 await writer.wait_closed()
+
+    async def _take_over(self, name: str, writer: asyncio.StreamWriter) -> None:
+        """End the client that has this client id already, as a broker must (MQTT 3.1.1, section 3.1.4).
+
+        amqtt leaves both connected, and the messages of both to one of them: the other would wait for ever.
+        """
+        earlier = self._guests.get(name)
+        self._guests[name] = (writer, asyncio.current_task())
+        if earlier is None:
+            return
+        logger.warning("a second client calls itself %s: the first one is disconnected", name)
+        earlier[0].transport.abort()
+        if earlier[1] is not None:
+            await asyncio.wait({earlier[1]}, timeout=_TAKE_OVER_S)
 
 
 def _log_quietly(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -56,6 +56,16 @@ class ConnectReader(ReaderAdapter):  # type: ignore[misc]
         await self._look(name_length)
         return (await self._look(1))[0]
 
+    async def client_id(self) -> str:
+        """Return the client id of the CONNECT, after `protocol_level` (MQTT 3.1.1, section 3.1.3.1).
+
+        Raises:
+            EOFError: If the client drops before.
+        """
+        await self._look(3)  # flags and keep-alive
+        length = int.from_bytes(await self._look(2), "big")
+        return (await self._look(length)).decode("utf-8", errors="replace")
+
     async def _look(self, count: int) -> bytes:
         piece = await self._reader.readexactly(count)
         self._seen += piece

@@ -4,7 +4,7 @@ import logging
 import queue
 import socket
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -159,6 +159,20 @@ def test_it_ends_without_a_traceback_while_clients_are_there(caplog: pytest.LogC
         clients.enter_context(socket.create_connection(("127.0.0.1", server.port)))  # says nothing
         server.stop()
     assert "CancelledError" not in caplog.text
+
+
+def test_of_two_clients_of_one_name_the_later_has_the_name(embedded_broker: EmbeddedBroker) -> None:
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    connect = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04twin"
+    with socket.create_connection(("127.0.0.1", broker.port), 5) as first, running(broker, "p") as publisher:
+        first.sendall(connect)
+        assert first.recv(4) == b"\x20\x02\x00\x00"
+        for _ in range(2):
+            with listening(broker, "a", client_id="twin") as later:
+                with suppress(ConnectionResetError):
+                    assert first.recv(1) == b""
+                publisher.publish(message("a"))
+                assert later.get(timeout=5)
 
 
 def test_unsubscribing_is_confirmed(embedded_broker: EmbeddedBroker) -> None:
