@@ -120,6 +120,7 @@ class Uplink:
         self._uniform = uniform
         self._inbox: queue.SimpleQueue[Receipt | _Outcome | str | None] = queue.SimpleQueue()
         self._flights: dict[str, _Flight] = {}
+        self._heard_at = clock()
         self._undeleted: set[str] = set()
         self._disk_trouble = False
         self._hold_until = 0.0
@@ -201,6 +202,7 @@ class Uplink:
         elif isinstance(word, _Outcome):
             self._on_outcome(word)
         elif isinstance(word, str):
+            self._heard_at = self._clock()
             self._probes = 0
             self._hold_until = 0.0
             self._timer.relax()
@@ -261,8 +263,9 @@ class Uplink:
             self._note_disk(error)  # sent all the same: only its receipt makes room
         self._flights[row.frame_id] = _Flight(now, due_at, attempts)
         self._counters.published.labels("resend" if row.attempts else "first").inc()
-        if row.attempts >= _SILENT_TRIES:
-            self._note_silence(row)
+        silent_s = now - self._heard_at
+        if row.attempts >= _SILENT_TRIES and silent_s > _SILENT_TRIES * self._settings.resend_after_s:
+            self._note_silence(row, silent_s)
         if row.attempts:
             logger.info(
                 "publishing again, try %d", attempts, extra={"frame_id": row.frame_id, "case": row.case}
@@ -380,10 +383,10 @@ class Uplink:
         if row is None:
             return  # settled before, or another device's history
         now = self._clock()
-        if receipt.status in ("recorded", "rejected", self._settings.settle_on) and self._alarms.clear(
-            "unanswered"
-        ):
-            logger.info("frames are answered again")
+        if receipt.status in ("recorded", "rejected", self._settings.settle_on):
+            self._heard_at = now
+            if self._alarms.clear("unanswered"):
+                logger.info("frames are answered again")
         match receipt.status:
             case "recorded":
                 self._settle(frame_id)
@@ -434,17 +437,18 @@ class Uplink:
         if self._alarms.raise_(code, sentence):
             logger.error("%s", sentence)
 
-    def _note_silence(self, row: SpoolRow) -> None:
-        """Say so when a frame goes out again and again, and neither an error nor a receipt comes back."""
+    def _note_silence(self, row: SpoolRow, silent_s: float) -> None:
+        """Say so when frames go out again and again, and neither an error nor a receipt comes back."""
         if row.state == "diagnosed":
             self._complain(
                 "unanswered",
-                f"a frame was diagnosed and, published {row.attempts} times, is still not recorded: start the dashboard, "
-                "or see why it cannot write; frames wait in the spool",
+                f"frames are diagnosed, and none was recorded for {silent_s:.0f} s: start the dashboard, or see why it "
+                "cannot write; frames wait in the spool",
             )
         else:
             self._complain(
                 "unanswered",
-                f"a frame was published {row.attempts} times and nobody answers: see that a worker and the dashboard run "
-                f"and keep up, and that no other edge calls itself {self._site}/{self._device}; frames wait in the spool",
+                f"frames are published, and nobody has answered for {silent_s:.0f} s: see that a worker and the dashboard "
+                f"run and keep up, and that no other edge calls itself {self._site}/{self._device}; frames wait in the "
+                "spool",
             )

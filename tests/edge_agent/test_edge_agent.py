@@ -125,7 +125,7 @@ def test_a_silent_far_end_is_told_and_forgotten_when_it_answers(
         delivery={"resend_after_s": 0.1, "resend_max_s": 0.1},
     )
     with FarEnd(broker_of(embedded_broker), answers=()) as far, running(settings) as agent:
-        eventually(lambda: "nobody answers" in agent.status()["alarm"])
+        eventually(lambda: "nobody has answered" in agent.status()["alarm"])
         assert "no other edge calls itself lab/scope-1" in caplog.text
         far.answers = ("diagnosed",)  # a worker, and no record
         eventually(lambda: far.heard[far.order[0]] > 6)
