@@ -186,6 +186,8 @@ def _batch(predictor: "Predictor", paths: Sequence[Path]) -> Iterator[dict[str, 
 def _read(path: Path) -> bytes:
     from model_zoo.errors import ImageError  # noqa: PLC0415
 
+    if path.exists() and not path.is_file():
+        raise ImageError("it is a folder or a device, not a file: name image files")
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ImageError(

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from model_zoo.errors import ImageError
@@ -88,14 +89,27 @@ def decode_image(
     flags = cv2.IMREAD_COLOR
     if name == "jpeg" and at_least is not None:
         flags = _reduction(min(width // at_least[0], height // at_least[1]))
+    if name == "jpeg" and flags == cv2.IMREAD_COLOR:
+        return _decode_jpeg(data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        # As the pixels lie in the file: the edge strips the orientation, and sizes are compared with the header.
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         msg = f"the {name.upper()} data are corrupt: {_REMEDY}"
         raise ImageError(msg) from error
     if image is None:
         msg = f"the {name.upper()} data are corrupt: {_REMEDY}"
         raise ImageError(msg)
+    return np.asarray(image, np.uint8)
+
+
+def _decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """Decode strictly: OpenCV fills what is damaged with grey and lets it pass."""
+    try:
+        image = simplejpeg.decode_jpeg(data, colorspace="BGR", strict=True)
+    except ValueError as error:
+        msg = f"the JPEG data are corrupt ({str(error).removeprefix('Corrupt JPEG data: ')}): {_REMEDY}"
+        raise ImageError(msg) from error
     return np.asarray(image, np.uint8)
 
 

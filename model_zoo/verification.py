@@ -75,7 +75,13 @@ def _references(package: ModelPackage) -> Check:
         return Check("graph", passed=True, message="not looked into: the onnx package is not installed")
     import onnx  # noqa: PLC0415 - a worker does without it
 
-    graph = onnx.load(str(package.graph_path), load_external_data=False).graph
+    try:
+        graph = onnx.load(str(package.graph_path), load_external_data=False).graph
+    except Exception as error:  # noqa: BLE001 - the parser's own errors share no base
+        message = (
+            f"{package.graph_path} is not an ONNX graph ({type(error).__name__}): package the model again"
+        )
+        return Check("graph", passed=False, message=message)
     places = {
         entry.value
         for tensor in graph.initializer

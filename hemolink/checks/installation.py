@@ -10,7 +10,7 @@ from hemolink.finding import Finding, fault, fine
 AREA = "packages"
 ROLE_MODULES = {
     "edge": ("cv2", "simplejpeg"),
-    "worker": ("cv2", "openvino", "safetensors"),
+    "worker": ("cv2", "openvino", "safetensors", "simplejpeg"),
     "dashboard": ("fastapi", "jinja2", "sqlalchemy", "uvicorn"),
     "embedded": ("amqtt",),
 }

@@ -46,6 +46,12 @@ def test_whole_images_are_decoded_to_bgr(suffix):
     assert np.abs(decoded.astype(int) - image).mean() < 12
 
 
+def test_a_jpeg_damaged_between_its_markers_is_refused_instead_of_filled_with_grey():
+    _, data = encoded(".jpg")
+    with pytest.raises(ImageError, match="corrupt"):
+        decode_image(data[: len(data) // 2] + b"\xff\xd9")
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
 def test_truncated_images_are_refused(suffix, share):
