@@ -71,7 +71,7 @@ _ROWS = (
     Delivery(
         "rejected",
         messages.Rejection,
-        ("worker",),
+        ("worker", "edge"),
         ("dashboard", "operator"),
         why="a person must see every dead letter",
     ),

@@ -227,7 +227,10 @@ class Receipt(Message):
 
 
 class Rejection(Message):
-    """A dead letter: a frame that no worker could diagnose, with the reason. It never holds the image."""
+    """A dead letter: a frame that no worker could diagnose, with the reason. It never holds the image.
+
+    An edge sends one too, for a frame that it cannot send (too large for the broker) or has lost with its own disk.
+    """
 
     kind: ClassVar[str] = "rejected"
 
@@ -235,6 +238,9 @@ class Rejection(Message):
     case: CaseCode | None = None
     site: Level
     device: Level
+    sequence: Annotated[
+        int | None, Field(ge=0, le=LARGEST_COUNT, description="the frame's number at its device, where known")
+    ] = None
     code: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$", description="stable, for counters")]
     reason: Text
     attempts: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 1
@@ -268,6 +274,22 @@ class DeviceState(Message):
     ] = 0
     quality_rejected: Count = 0
     quality_reasons: dict[Text, Count] = Field(default_factory=dict, max_length=100)
+    unreadable: Annotated[
+        int, Field(ge=0, le=LARGEST_COUNT, description="pictures that could not be read, since the start")
+    ] = 0
+    finished: Annotated[bool, Field(description="the camera has no more to give")] = False
+    next_sequence: Annotated[
+        int | None,
+        Field(ge=0, le=LARGEST_COUNT, description="number of the next frame: the record finds gaps by it"),
+    ] = None
+    damaged: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=LARGEST_COUNT,
+            description="frames lost with the device's own disk, each told as a rejection",
+        ),
+    ] = 0
     spooled: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames waiting for a receipt")] = 0
     spool_bytes: Count = 0
     parked: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames that wait for a person")] = 0

@@ -23,6 +23,7 @@ TABLE = {
         "clinician_dashboard.commands:dashboard", "Run the clinicians' page and the record.", "dashboard"
     ),
     "broker": LazyCommand("broker_config.commands:broker", "Run and configure the MQTT broker.", "embedded"),
+    "bench": LazyCommand("hemolink.commands.bench:bench", "Measure, and try to make it lose a frame."),
     "model": LazyCommand("model_zoo.commands:model", "List, use, train and verify model packages.", "worker"),
 }
 """Every command, by name."""
