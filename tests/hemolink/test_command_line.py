@@ -30,7 +30,7 @@ def test_help_is_quick_and_imports_no_role():
     assert (
         float(seconds) < 0.3
     )  # of processor time, the interpreter's own start included: the machine may be busy
-    for name in ("demo", "doctor", "simulate", "edge", "worker", "dashboard", "broker", "model"):
+    for name in ("demo", "doctor", "simulate", "edge", "worker", "dashboard", "broker", "model", "bench"):
         assert f"\n  {name} " in result.stdout
 
 
@@ -40,7 +40,7 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "group", ["demo", "doctor", "simulate", "edge", "worker", "dashboard", "broker", "model"]
+    "group", ["demo", "doctor", "simulate", "edge", "worker", "dashboard", "broker", "model", "bench"]
 )
 def test_every_command_explains_itself(group):
     result = hemolink(group, "--help")
