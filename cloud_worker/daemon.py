@@ -2,7 +2,9 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from broker_config.errors import ContractError, SettingsError
 from broker_config.logs import configure
@@ -10,6 +12,10 @@ from broker_config.process import Shutdown
 from broker_config.settings import load_settings
 from cloud_worker.errors import ModelUnusable
 from cloud_worker.settings import Settings
+
+if TYPE_CHECKING:
+    from broker_config.messages import ModelIdentity
+    from cloud_worker.inference import Classifier
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +39,16 @@ def check(path: Path) -> int:
     return EXIT_FINE
 
 
-def serve(path: Path) -> int:
-    """Run the worker that a settings file describes, until SIGTERM or SIGINT; returns the exit code."""
+def serve(
+    path: Path, *, model: "Callable[[Settings], tuple[Classifier, ModelIdentity]] | None" = None
+) -> int:
+    """Run the worker that a settings file describes, until SIGTERM or SIGINT; returns the exit code.
+
+    Args:
+        path: The settings file.
+        model: Makes the classifier, not started, and how it introduces itself; the package of the settings, unless
+            given. For trials that need a model which fails on order.
+    """
     try:
         settings = load_settings(path, Settings)
     except SettingsError as error:
@@ -45,7 +59,7 @@ def serve(path: Path) -> int:
     configure(settings.log.level, settings.log.form)
     shutdown = Shutdown()
     shutdown.install()
-    worker = Worker(settings)
+    worker = Worker(settings, model=model(settings) if model else None)
     code = EXIT_FAULT
     try:
         worker.start()
