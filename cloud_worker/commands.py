@@ -110,7 +110,7 @@ def replay(
         broker = broker.model_copy(
             update={"username": username, "password_file": password_file, "password": None}
         )
-    session = Session(broker, client_id=f"hemolink-replay-{settings.worker}")
+    session = Session(broker, client_id=f"hemolink-replay-{settings.name}")
     failed = 0
     try:
         session.connect()

@@ -10,7 +10,7 @@ from broker_config.errors import ContractError, SettingsError
 from broker_config.logs import configure
 from broker_config.process import Shutdown
 from broker_config.settings import load_settings
-from cloud_worker.errors import ModelUnusable
+from cloud_worker.errors import EXIT_FAULT, EXIT_FINE, EXIT_SETTINGS, ModelUnusable
 from cloud_worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from cloud_worker.inference import Classifier
 
 logger = logging.getLogger(__name__)
-
-EXIT_FINE = 0
-EXIT_FAULT = 1
-EXIT_SETTINGS = 2
 
 
 def check(path: Path) -> int:
@@ -42,7 +38,7 @@ def check(path: Path) -> int:
 def serve(
     path: Path, *, model: "Callable[[Settings], tuple[Classifier, ModelIdentity]] | None" = None
 ) -> int:
-    """Run the worker that a settings file describes, until SIGTERM or SIGINT; returns the exit code.
+    """Run the worker that a settings file describes, until SIGTERM or SIGINT; returns the exit code (see `errors`).
 
     Args:
         path: The settings file.

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker_config.errors import SettingsError
 from broker_config.messages import Moment, Rejection
-from broker_config.process import write_durably
 from cloud_worker.settings import DeadLetterSettings
 
 logger = logging.getLogger(__name__)
@@ -53,6 +52,9 @@ class DeadLetters:
     Args:
         directory: The folder; made by `open`.
         settings: Its bounds.
+
+    Attributes:
+        removed: How many the bounds have removed since the start.
     """
 
     def __init__(self, directory: Path, settings: DeadLetterSettings | None = None) -> None:
@@ -60,6 +62,7 @@ class DeadLetters:
         self._settings = settings or DeadLetterSettings()
         self._lock = threading.Lock()
         self._held: dict[str, int] = {}  # bytes by name, oldest first
+        self.removed = 0
 
     def open(self) -> None:
         """Make the folder and count what is in it.
@@ -109,8 +112,8 @@ class DeadLetters:
                     kept=kept,
                 )
                 if kept and not self._path(name).exists():
-                    write_durably(self._path(name), payload)
-                write_durably(self._note_path(name), note.model_dump_json(indent=2).encode() + b"\n")
+                    _write(self._path(name), payload)
+                _write(self._note_path(name), note.model_dump_json(indent=2).encode() + b"\n")
                 self._held.pop(name, None)
                 self._held[name] = len(payload) if kept else 0
                 self._prune()
@@ -157,6 +160,7 @@ class DeadLetters:
             oldest = next(iter(self._held))
             total -= self._held.pop(oldest)
             self.remove(oldest)
+            self.removed += 1
             logger.warning(
                 "the oldest dead letter was removed, the folder being full: look at them with "
                 "'hemolink worker dead-letters list'",
@@ -172,3 +176,18 @@ class DeadLetters:
 
     def _note_path(self, name: str) -> Path:
         return self.directory / f"{name}.json"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Without fsync: a power cut may cost the copy, and the edge keeps the frame itself. With it, a flood of bad frames
+    would hold up the good ones on a slow disk.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -16,6 +16,9 @@ from broker_config.messages import Frame
 from cloud_worker.errors import FrameRejected
 from cloud_worker.intake import PriorityFifo
 from cloud_worker.job import Job
+from cloud_worker.journal import Journal
+from cloud_worker.turnstile import Turnstile
+from cloud_worker.watchdog import Stopwatch
 from model_zoo.errors import ImageError
 from model_zoo.image import decode_image, image_format, image_size
 
@@ -107,18 +110,23 @@ def read_image(
 class DecoderPool:
     """Threads that decode (OpenCV and the hash let go of the interpreter's lock while they work).
 
-    A decoder takes a routine frame only when there is a slot for the result, so that no more than ``slots`` inputs
+    A decoder takes a routine frame only when there is room for the result, so that no more than the turnstile's slots
     wait decoded; an urgent frame is taken at once, and so stands in the very next batch.
 
     Args:
         source: Where jobs come from.
         ready: Where decoded jobs go; its taker must call `release` once for each job it takes.
+        turnstile: Who may be decoded, and how many.
+        journal: Where each job is noted while it is being decoded.
+        screen: Asked about each job before anything of it is read; true: it is no more the decoder's affair.
         prepare: From an image to the network's input; called from many threads.
         reject: Told of each job that is rejected, on the decoder's thread.
         threads: Number of threads.
-        slots: Jobs that may be decoded or waiting in ``ready``.
         max_pixels: See `read_image`.
         at_least: See `read_image`.
+
+    Attributes:
+        stopwatches: What each thread is at, for the watchdog; the last is that of `decode`.
     """
 
     def __init__(
@@ -126,24 +134,28 @@ class DecoderPool:
         source: PriorityFifo[Job],
         ready: PriorityFifo[Job],
         *,
+        turnstile: Turnstile,
+        journal: Journal,
+        screen: Callable[[Job], bool],
         prepare: Prepare,
         reject: Callable[[Job, FrameRejected], None],
         threads: int,
-        slots: int,
         max_pixels: int,
         at_least: tuple[int, int] | None = None,
     ) -> None:
         self._source = source
         self._ready = ready
+        self._turnstile = turnstile
+        self._journal = journal
+        self._screen = screen
         self._prepare = prepare
         self._reject = reject
-        self._slots = slots
-        self._slots_lock = threading.Lock()
         self._max_pixels = max_pixels
         self._at_least = at_least
+        self.stopwatches = [Stopwatch("decoding") for _ in range(threads + 1)]
         self._threads = [
-            threading.Thread(target=self._run, name=f"decoder-{number}", daemon=True)
-            for number in range(threads)
+            threading.Thread(target=self._run, args=(watch,), name=f"decoder-{number}", daemon=True)
+            for number, watch in enumerate(self.stopwatches[:-1])
         ]
 
     def start(self) -> None:
@@ -162,32 +174,39 @@ class DecoderPool:
 
     def release(self) -> None:
         """Say that a decoded job was taken out of ``ready``."""
-        with self._slots_lock:
-            self._slots += 1
+        self._turnstile.free()
         self._source.poke()
 
-    def _reserve(self, urgent: bool) -> bool:  # noqa: FBT001 - the queue's question
-        with self._slots_lock:
-            if self._slots <= 0 and not urgent:
-                return False
-            self._slots -= 1
-            return True
+    def decode(self, job: Job) -> bool:
+        """Decode one job on the caller's thread, past the turnstile; returns whether it is now in ``ready``."""
+        self._turnstile.pass_alone()
+        done = self._decode(job, self.stopwatches[-1])
+        if not done:
+            self.release()
+        return done
 
-    def _run(self) -> None:
+    def let_in(self) -> None:
+        """Say that the turnstile is open again."""
+        self._source.poke()
+
+    def _run(self, watch: Stopwatch) -> None:
         while True:
-            job = self._source.take(reserve=self._reserve)
+            job = self._source.take(reserve=self._turnstile.admit)
             if job is None:
                 return
-            if not self._decode(job):
+            job.admitted = True
+            job.sha256 = hashlib.sha256(job.message.payload).hexdigest()
+            if self._screen(job) or not self._decode(job, watch):
                 self.release()
 
-    def _decode(self, job: Job) -> bool:
+    def _decode(self, job: Job, watch: Stopwatch) -> bool:
         began = time.monotonic()
         job.queue_ms = (began - job.message.received_at) * 1e3
         try:
-            job.frame = read_frame(job)
-            image = read_image(job.frame, max_pixels=self._max_pixels, at_least=self._at_least)
-            job.tensor = self._prepare(image)
+            with watch, self._journal.at_work((job,)):
+                job.frame = read_frame(job)
+                image = read_image(job.frame, max_pixels=self._max_pixels, at_least=self._at_least)
+                job.tensor = self._prepare(image)
         except FrameRejected as error:
             self._reject(job, error)
             return False

@@ -153,6 +153,7 @@ def reject(job: Job, error: FrameRejected, *, worker: str, payload_sha256: str) 
         case=job.frame.case if job.frame is not None else None,
         site=job.topic.site if on_device and job.topic else UNKNOWN_DEVICE,
         device=job.topic.device if on_device and job.topic else UNKNOWN_DEVICE,
+        sequence=job.sequence,
         code=error.code,
         reason=str(error)[:_MAX_REASON],
         attempts=max(1, job.attempts),

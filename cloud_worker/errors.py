@@ -29,9 +29,21 @@ CODES: Mapping[str, str] = MappingProxyType(
         "inference_failed": "the model failed on this frame three times",
         "invalid_prediction": "the model's answer is not a diagnosis",
         "worker_fault": "a fault of the worker itself",
+        "kills_worker": "the worker died three times with this frame alone at work",
+        "hangs_engine": "the worker hung three times with this frame alone at work",
     }
 )
 """The worker's own codes, with what each means."""
+
+
+EXIT_FINE = 0
+"""Asked to stop, and stopped in order."""
+EXIT_FAULT = 1
+"""The engine is lost, or the broker cannot be used: start it again."""
+EXIT_SETTINGS = 2
+"""Settings, model or directory cannot be used: a person must see to it."""
+EXIT_HUNG = 3
+"""An inference or a decoding took longer than inference_deadline_s: start it again. A second signal while draining gives 130."""
 
 
 class WorkerError(Exception):

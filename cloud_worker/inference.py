@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from cloud_worker.batching import Batcher
 from cloud_worker.errors import EngineLost, FrameRejected
 from cloud_worker.job import Job
+from cloud_worker.journal import Journal
 from cloud_worker.metrics import Metrics
+from cloud_worker.watchdog import Stopwatch
 from model_zoo.predictor import Prediction
 
 logger = logging.getLogger(__name__)
@@ -58,10 +60,14 @@ class InferenceLoop:
     Args:
         classifier: The model, started.
         batcher: Where batches come from.
+        journal: Where each batch is noted while the model has it.
         metrics: Told of batch sizes and times.
         answered: Told of each job with its prediction, on this thread.
         reject: Told of each job that was given up, on this thread.
         lost: Told once why the engine is lost; the loop has then ended.
+
+    Attributes:
+        stopwatch: Runs while the model is at a call.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class InferenceLoop:
         classifier: Classifier,
         batcher: Batcher,
         *,
+        journal: Journal,
         metrics: Metrics,
         answered: Callable[[Job, Prediction], None],
         reject: Callable[[Job, FrameRejected], None],
@@ -76,18 +83,13 @@ class InferenceLoop:
     ) -> None:
         self._classifier = classifier
         self._batcher = batcher
+        self._journal = journal
         self._metrics = metrics
         self._answered = answered
         self._reject = reject
         self._lost = lost
-        self._busy_since: float | None = None
+        self.stopwatch = Stopwatch("an inference")
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-
-    @property
-    def busy_s(self) -> float:
-        """For how long the model has been at its present call; 0 when it is idle."""
-        since = self._busy_since
-        return time.monotonic() - since if since is not None else 0.0
 
     def start(self) -> None:
         """Start the thread. It ends when the batcher has no more."""
@@ -114,18 +116,21 @@ class InferenceLoop:
         began = time.monotonic()
         for job in batch:
             self._metrics.stage("batch", began - job.ready_at)
-        try:
-            self._infer(batch)
-        except Exception as error:  # noqa: BLE001 - whatever a runtime raises, the batch is taken apart
-            logger.warning(
-                "inference failed on a batch of %d (%s): trying each frame alone", len(batch), error
-            )
-            for job in batch:
-                job.attempts += 1
-            for job in batch:
-                self._alone(job, error)
+        if any(job.alone for job in batch):
+            self._prove_engine()  # before, so that a death is this frame's doing and not a broken engine's
+        with self._journal.at_work(batch):
+            try:
+                self._infer(batch)
+            except Exception as error:  # noqa: BLE001 - whatever a runtime raises, the batch is taken apart
+                logger.warning(
+                    "inference failed on a batch of %d (%s): trying each frame alone", len(batch), error
+                )
+                for job in batch:
+                    job.attempts += 1
+                for job in batch:
+                    self._one(job, error)
 
-    def _alone(self, job: Job, error: Exception) -> None:
+    def _one(self, job: Job, error: Exception) -> None:
         while job.attempts < MAX_ATTEMPTS:
             try:
                 self._infer([job])
@@ -134,14 +139,9 @@ class InferenceLoop:
                 error = latest
             else:
                 return
-        try:
-            self._call([self._classifier.prepare(np.full((_CANARY_SIDE, _CANARY_SIDE, 3), _GREY, np.uint8))])
-        except Exception as failure:
-            raise EngineLost(
-                f"the engine fails on a plain grey image too ({type(failure).__name__}: {failure}): it is broken, "
-                "not the frames; they stay unacknowledged and come again"
-            ) from failure
+        self._prove_engine()
         job.tensor = None
+        self._journal.rest(job)
         self._reject(
             job,
             FrameRejected(
@@ -149,6 +149,15 @@ class InferenceLoop:
                 code="inference_failed",
             ),
         )
+
+    def _prove_engine(self) -> None:
+        try:
+            self._call([self._classifier.prepare(np.full((_CANARY_SIDE, _CANARY_SIDE, 3), _GREY, np.uint8))])
+        except Exception as failure:
+            raise EngineLost(
+                f"the engine fails on a plain grey image too ({type(failure).__name__}: {failure}): it is broken; the "
+                "frames stay unacknowledged and come again"
+            ) from failure
 
     def _infer(self, jobs: list[Job]) -> None:
         began = time.monotonic()
@@ -159,45 +168,10 @@ class InferenceLoop:
         for job, prediction in zip(jobs, predictions, strict=True):
             job.inference_ms = took / len(jobs) * 1e3
             job.tensor = None
+            self._journal.rest(job)
             self._answered(job, prediction)
         self._metrics.stage("inference", took)
 
     def _call(self, inputs: list[NDArray[np.float32]]) -> list[Prediction]:
-        self._busy_since = time.monotonic()
-        try:
+        with self.stopwatch:
             return self._classifier.infer(inputs)
-        finally:
-            self._busy_since = None
-
-
-class Watchdog:
-    """Notices an inference that hangs. Nothing in a process can end it, so the process itself must.
-
-    Args:
-        loop: The loop to watch.
-        deadline_s: How long one call of the model may take.
-        on_hang: Told, once, for how long it has hung.
-    """
-
-    def __init__(self, loop: InferenceLoop, *, deadline_s: float, on_hang: Callable[[float], None]) -> None:
-        self._loop = loop
-        self._deadline_s = deadline_s
-        self._on_hang = on_hang
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-
-    def start(self) -> None:
-        """Start watching."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop watching."""
-        self._stop.set()
-
-    def _run(self) -> None:
-        pause = min(1.0, self._deadline_s / 4)
-        while not self._stop.wait(pause):
-            busy = self._loop.busy_s
-            if busy > self._deadline_s:
-                self._on_hang(busy)
-                return

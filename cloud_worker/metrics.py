@@ -17,6 +17,9 @@ class Metrics:
     Attributes:
         registry: Where everything is registered.
         frames: Frames delivered by the broker.
+        messages: Messages that are no frames, by kind and what became of them.
+        joined: Deliveries of a frame that was in hand already.
+        lapsed: Frames left to their edge, which has sent them again: their connection was gone for too long.
         diagnosed: Diagnoses that the broker acknowledged.
         rejected: Dead letters by code.
         batch_size: Frames a batch.
@@ -32,6 +35,15 @@ class Metrics:
         prefix = "hemolink_worker_"
         self.frames = Counter(
             f"{prefix}frames", "Frames delivered by the broker", ["priority"], registry=self.registry
+        )
+        self.messages = Counter(
+            f"{prefix}messages", "Messages that are no frames", ["kind", "outcome"], registry=self.registry
+        )
+        self.joined = Counter(
+            f"{prefix}joined", "Deliveries of a frame in hand already", registry=self.registry
+        )
+        self.lapsed = Counter(
+            f"{prefix}lapsed", "Frames left to their edge, their connection gone", registry=self.registry
         )
         self.diagnosed = Counter(
             f"{prefix}diagnosed", "Diagnoses that the broker acknowledged", registry=self.registry

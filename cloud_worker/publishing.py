@@ -1,8 +1,8 @@
 """Publishes what became of each frame, and acknowledges the frame only then.
 
 In this order: the diagnosis (or the dead letter) until the broker acknowledges it, through outages; then the receipt
-to the edge, once (a lost one costs one resend); then the acknowledgement of the frame itself, which does nothing if
-the connection that delivered it is gone. Frames are acknowledged in the order in which they are done and not in that
+to the edge, once (a lost one costs one resend); then the acknowledgement of every delivery of the frame, which does
+nothing where the connection that delivered it is gone. Frames are acknowledged in the order in which they are done and not in that
 in which they came (MQTT 5, section 4.6 asks for the latter): otherwise a stat frame would wait for every routine
 frame before it.
 """
@@ -101,6 +101,7 @@ class Publisher:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._warn_unheard_at = 0.0
+        self._busy_since: float | None = None
         self.alarm = ""
 
     def start(self) -> None:
@@ -122,12 +123,20 @@ class Publisher:
         self._events.put(None)
         self._thread.join(timeout_s)
 
+    @property
+    def silent_s(self) -> float:
+        """For how long the thread has not come round; 0 while it waits for something to do."""
+        since = self._busy_since
+        return time.monotonic() - since if since is not None else 0.0
+
     def _run(self) -> None:
         while not self._stop.is_set():
+            self._busy_since = None
             try:
                 event = self._events.get(timeout=self._pause())
             except queue.Empty:
                 event = None
+            self._busy_since = time.monotonic()
             try:
                 if isinstance(event, _Answer):
                     self._heard(event)
@@ -149,7 +158,7 @@ class Publisher:
                 extra={"frame_id": task.job.frame_id},
             )
             self._metrics.abandoned.inc()
-            task.job.message.acknowledge()
+            task.job.acknowledge()
             self._abandoned(task.job)
         else:
             self._send(outcome)
@@ -166,6 +175,7 @@ class Publisher:
 
     def _send(self, outcome: Outcome) -> None:
         while not self._outbox.wait_connected(0.25):
+            self._busy_since = time.monotonic()  # without a broker it waits here, and is not stuck
             if self._stop.is_set():
                 return
         future = self._outbox.publish_soon(outcome.publication)
@@ -195,7 +205,6 @@ class Publisher:
             self._finish(outcome, result)
 
     def _finish(self, outcome: Outcome, result: PublishResult) -> None:
-        message = outcome.job.message
         if outcome.rejected:
             self._metrics.rejected.labels(outcome.rejected).inc()
         else:
@@ -207,9 +216,8 @@ class Publisher:
             self._warn_unheard(outcome.publication.topic)
         elif outcome.receipt is not None:
             self._outbox.publish_soon(outcome.receipt).add_done_callback(log_receipt)
-        if not message.acknowledge():
-            self._metrics.stale.inc()
-        self._metrics.stage("total", time.monotonic() - message.received_at)
+        self._metrics.stale.inc(outcome.job.acknowledge())
+        self._metrics.stage("total", time.monotonic() - outcome.job.message.received_at)
         self._settled(outcome)
 
     def _warn_unheard(self, topic: str) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from broker_config.errors import TopicError
 from broker_config.settings import BrokerSettings, LogSettings, MonitorSettings, Section
 from broker_config.topics import check_level
+from cloud_worker.identity import default_name
 
 
 class DeadLetterSettings(Section):
@@ -24,7 +25,10 @@ class Settings(Section):
     """Everything a worker can be told."""
 
     broker: BrokerSettings = Field(BrokerSettings(), description="how to reach the broker")
-    worker: str = Field("worker-1", description="this worker's name; no two workers at one broker share one")
+    worker: str | None = Field(
+        None,
+        description="this worker's name, no two at one broker alike; from user name, or host and directory, if none",
+    )
     pool: str | None = Field(
         None,
         description="workers of one pool share the frames (MQTT 5); none: this worker receives every frame",
@@ -61,12 +65,25 @@ class Settings(Section):
     ignored_quality_flags: frozenset[str] = Field(
         frozenset(), description="flags of the edge's quality gate that do not refer a frame to a person"
     )
-    directory: Path = Field(Path("var/worker"), description="dead letters, the birth count and the port file")
+    directory: Path = Field(
+        Path("var/worker"), description="dead letters, suspects, birth count and port file; one worker each"
+    )
     dead_letters: DeadLetterSettings = Field(DeadLetterSettings(), description="bounds of the dead letters")
     inference_deadline_s: float = Field(
         30.0,
         gt=0,
-        description="an inference that takes longer ends the process, so that a supervisor starts it anew",
+        description="an inference or a decoding that takes longer ends the process, and a supervisor starts it anew",
+    )
+    session_kept_s: int = Field(
+        0,
+        ge=0,
+        le=86_400,
+        description="how long the broker keeps this worker's session (MQTT 5); 0: not at all, see decision 0007",
+    )
+    lease_s: float = Field(
+        10.0,
+        gt=0,
+        description="a frame that waited so long, its connection gone, is left to its edge; an edge's resend_after_s",
     )
     drain_s: float = Field(20.0, gt=0, description="after SIGTERM: time to finish what was taken")
     heartbeat_s: float = Field(10.0, gt=0, description="pause between two states")
@@ -91,6 +108,21 @@ class Settings(Section):
                 "set broker.protocol to '5' (Mosquitto, EMQX), or remove pool and run one worker"
             )
         return self
+
+    @property
+    def name(self) -> str:
+        """This worker's name: stable through restarts."""
+        return self.worker or default_name(self.directory, username=self.broker.username)
+
+    @property
+    def suspects_directory(self) -> Path:
+        """Where it is remembered which frames may have killed this worker."""
+        return self.directory / "suspects"
+
+    @property
+    def most_in_hand(self) -> int:
+        """Frames that can be taken and not settled: those that wait, and those at work or being published."""
+        return max(self.max_queued_frames, self.window) + 4 * self.max_batch_size + 64
 
     @property
     def window(self) -> int:

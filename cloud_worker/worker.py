@@ -1,43 +1,46 @@
 """The worker: start, run, stop."""
 
-import hashlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import wait
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from broker_config.codec import decode
-from broker_config.delivery import Publication, publication
-from broker_config.errors import DecodeError, SessionError, TopicError
-from broker_config.messages import FleetModel, ModelIdentity, Receipt, ReceiptStatus, now
+from broker_config.delivery import Publication
+from broker_config.messages import ModelIdentity
 from broker_config.monitor import Monitor
 from broker_config.process import announce_ports, next_birth
-from broker_config.session import IncomingMessage, Session, Subscription
-from broker_config.topics import TopicName, Topics
+from broker_config.session import Session, Subscription
+from broker_config.topics import Topics
 from cloud_worker import diagnosis
+from cloud_worker.answers import Answers
 from cloud_worker.dead_letters import DeadLetters
-from cloud_worker.errors import FrameRejected, ModelUnusable
+from cloud_worker.departure import Departure
+from cloud_worker.errors import EXIT_FAULT, EXIT_FINE, EXIT_HUNG, FrameRejected, ModelUnusable
+from cloud_worker.fleet_wish import FleetWish
+from cloud_worker.identity import FolderLock
 from cloud_worker.inference import Classifier
 from cloud_worker.job import Job, Ledger
+from cloud_worker.journal import Journal, Leftover
 from cloud_worker.metrics import Metrics
 from cloud_worker.model import make_predictor, open_package
 from cloud_worker.pipeline import Pipeline
 from cloud_worker.presence import Herald
 from cloud_worker.publishing import Outcome, Publisher, log_receipt
+from cloud_worker.reception import Reception
 from cloud_worker.settings import Settings
+from cloud_worker.supervisor import Supervisor
+from cloud_worker.suspects import DEATHS_ALONE, SuspectBook
+from cloud_worker.vitals import Vitals
 from model_zoo.errors import ModelZooError
 from model_zoo.predictor import Prediction
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2
-_RETRY_RECEIPTS_S = 2.0
 _GOODBYE_S = 5.0
-_UNSUBSCRIBE_S = 2.0
-_STOPPED = "the worker stopped before it came to this frame"
+_DIED = "the worker that had taken this frame died"
 
 
 class Worker:
@@ -46,7 +49,7 @@ class Worker:
     Args:
         settings: Validated settings.
         model: A model and how it introduces itself; the package that the settings name, unless given.
-        end_process: Ends the process when an inference hangs, for nothing else can end it.
+        end_process: Ends the process when work hangs, for nothing else can end it.
     """
 
     def __init__(
@@ -59,23 +62,32 @@ class Worker:
         self.settings = settings
         self.metrics = Metrics()
         self.dead_letters = DeadLetters(settings.directory / "dead-letters", settings.dead_letters)
+        self.suspects = SuspectBook(settings.suspects_directory)
         self._topics = Topics(settings.broker.root)
         self._given = model
         self._end_process = end_process
+        self._lock = FolderLock(settings.directory)
+        self._journal = Journal(settings.suspects_directory / "journal", slots=settings.most_in_hand)
         self._ledger = Ledger()
+        self._answers = Answers(
+            self._topics,
+            worker=settings.name,
+            dead_letters=self.dead_letters,
+            ignored_flags=settings.ignored_quality_flags,
+        )
+        self._wish = FleetWish()
+        self._vitals = Vitals(heartbeat_s=settings.heartbeat_s)
+        self._supervisor = Supervisor()
         self._diagnosed = self._rejected = 0
         self._draining = False
-        self._declining = threading.Lock()
-        self._declined: list[Job] = []
-        self._has_left = False
-        self._handed_back = 0
         self._failure = ""
-        self._other_model = ""
+        self._leftovers: Sequence[Leftover] = ()
         self._classifier: Classifier | None = None
-        self._identity: ModelIdentity | None = None
         self._input_size: tuple[int, int] | None = None
         self._pipeline: Pipeline | None = None
         self._publisher: Publisher | None = None
+        self._reception: Reception | None = None
+        self._departure: Departure | None = None
         self._herald: Herald | None = None
         self._session: Session | None = None
         self._monitor = Monitor(
@@ -96,94 +108,124 @@ class Worker:
             ModelUnusable: If the model cannot be served.
         """
         settings = self.settings
+        self._lock.take()
+        self._supervisor.start()
         self.dead_letters.open()
         birth = next_birth(settings.directory / "birth")
+        self._look_back(birth)
         self._monitor.start()
         announce_ports(settings.directory, "worker", {"monitor": self._monitor.port})
         self._load_model()
         self._herald = Herald(
             self._topics,
-            worker=settings.worker,
+            worker=settings.name,
             pool=settings.pool,
             birth=birth,
             counts=self._counts,
             heartbeat_s=settings.heartbeat_s,
         )
-        self._herald.model = self._identity
+        self._herald.model = self._answers.model
         self._start_pipeline()
         self._connect()
+        self._supervisor.ready()
 
     def run(self, stop: threading.Event) -> int:
         """Work until ``stop`` is set or the engine is lost; returns the process's exit code."""
         while not stop.wait(_POLL_S):
             if self._failure:
                 logger.critical("%s", self._failure)
-                return 1
-        return 0
+                return EXIT_FAULT
+            alive, sentence = self.alive()
+            if alive:
+                self._supervisor.alive(sentence)
+        return EXIT_FINE
 
     def stop(self) -> None:
         """Drain: stop taking, finish, publish, acknowledge, hand back, close; each step says why."""
         deadline = time.monotonic() + self.settings.drain_s
-        self._draining = True  # stop taking: what still arrives is handed back
-        if self._herald is not None and self._session is not None:
+        self._draining = True
+        self._supervisor.stopping()
+        if self._herald is not None and self._session is not None and self._departure is not None:
+            assert self._reception is not None  # noqa: S101 - made with the session
+            self._reception.declining = True  # stop taking: what still arrives is handed back
             self._session.publish_soon(self._herald.drain())  # the fleet sees it go before it is gone
-            self._leave_pool(self._session)  # the broker routes what is new to the other workers
+            self._departure.leave_pool()  # the broker routes what is new to the other workers
+        withdrawn: list[Job] = []
         if self._pipeline is not None:
             # A lost engine finishes nothing, so there is nothing to wait for.
-            self._pipeline.finish(0.0 if self._failure else self.settings.drain_s)
+            withdrawn = self._pipeline.withdraw(0.0 if self._failure else self.settings.drain_s / 2)
+            self._pipeline.finish(0.0 if self._failure else max(0.0, deadline - time.monotonic()))
         if not self._failure:
             self._ledger.wait_empty(max(0.0, deadline - time.monotonic()))  # published and acknowledged
-        self._empty_window()  # the broker may hold more that it had routed here
-        self._hand_back()  # the edges need not wait for their timers
+        if self._departure is not None and self._herald is not None:
+            self._departure.empty_window(
+                self._herald.state
+            )  # the broker may hold more that it had routed here
+            # The edges need not wait for their timers.
+            self._departure.hand_back([*withdrawn, *self._ledger.remaining()], reason=self._failure)
         if self._publisher is not None:
             self._publisher.stop(_GOODBYE_S)
         if self._session is not None and self._herald is not None:
             self._herald.stop()
             self._session.stop(_GOODBYE_S, goodbye=self._herald.state("offline"))
         self._monitor.stop()
+        self._journal.close(in_order=not self._failure)  # who asks a worker to stop accuses no frame
         if self._classifier is not None and not self._failure:
             self._classifier.stop()
+        self._lock.release()
         logger.info(
             "stopped after %d diagnoses and %d dead letters; %d frames left to other workers",
             self._diagnosed,
             self._rejected,
-            self._handed_back,
+            self._departure.handed_back if self._departure is not None else 0,
         )
 
-    # State, for the monitor and the fleet
+    # State, for the monitor, the fleet and the supervisor
 
     def ready(self) -> tuple[bool, str]:
         """Return whether frames are being served, and one sentence that says why not."""
-        if self._failure:
-            return False, self._failure
-        if self._draining:
-            return False, "draining: finishing what was taken"
+        obstacle = self._obstacle()
+        return not obstacle, obstacle or self.alive()[1]
+
+    def _obstacle(self) -> str:
+        if self._draining and not self._failure:
+            return "draining: finishing what was taken"
+        if complaint := self._complaint():
+            return complaint
         if self._session is None:
-            return False, f"loading the model {self.settings.model}"
+            return f"loading the model {self.settings.model}"
         if not self._session.connected:
-            return False, self._session.last_error or "connecting to the broker"
-        if self._publisher is not None and self._publisher.alarm:
-            return False, self._publisher.alarm
-        return (
-            True,
-            f"serving {self._identity.name} with {self._identity.engine}" if self._identity else "serving",
-        )
+            return self._session.last_error or "connecting to the broker"
+        return self._publisher.alarm if self._publisher is not None else ""
+
+    def _complaint(self) -> str:
+        return self._failure or self._vitals.complaint(self._publisher)
+
+    def alive(self) -> tuple[bool, str]:
+        """Return whether every thread turns, and one sentence; where not, only a restart helps."""
+        if complaint := self._complaint():
+            return False, complaint
+        model = self._answers.model
+        return True, f"serving {model.name} with {model.engine}" if model else "serving"
 
     def status(self) -> dict[str, Any]:
         """Return what ``/status`` shows."""
         ready, sentence = self.ready()
         return {
-            "worker": self.settings.worker,
+            "worker": self.settings.name,
             "pool": self.settings.pool,
             "ready": ready,
             "sentence": sentence,
-            "model": self._identity.model_dump() if self._identity else None,
+            "model": self._answers.model.model_dump() if self._answers.model else None,
             "diagnosed": self._diagnosed,
             "rejected": self._rejected,
             "taken": len(self._ledger),
             "queued": self._pipeline.queued if self._pipeline else 0,
             "dead_letters": len(self.dead_letters),
-            "fleet_model": self._other_model,
+            "dead_letters_removed": self.dead_letters.removed,
+            "suspects": len(self.suspects),
+            "condemned": self.suspects.condemned,
+            "fleet_model": self._wish.other,
         }
 
     @property
@@ -196,30 +238,58 @@ class Worker:
 
     # Starting
 
+    def _look_back(self, birth: int) -> None:
+        """See what an earlier process died of, and remember it before anything can kill this one."""
+        self.suspects.open()
+        died, leftovers = self._journal.open(birth=birth)
+        accused = self.suspects.accuse(leftovers, birth=died)
+        self._leftovers = [one for one in leftovers if one.frame_id and one.site]
+        self._journal.begin()
+        if leftovers:
+            logger.warning(
+                "the last process died with %d frames in hand, %d of them at work: these are run alone from now on, and "
+                "one that kills the worker %d times alone becomes a dead letter",
+                len(leftovers),
+                len(accused),
+                DEATHS_ALONE,
+            )
+        for one in accused:
+            logger.warning(
+                "a suspect frame: %d deaths, %d of them alone",
+                one.deaths,
+                one.deaths_alone,
+                extra={"frame_id": one.frame_id, "payload_sha256": one.sha256},
+            )
+
     def _load_model(self) -> None:
         if self._given is not None:
-            self._classifier, self._identity = self._given
+            self._classifier, self._answers.model = self._given
             self._classifier.start()
-            return
-        package = open_package(self.settings)
-        predictor = make_predictor(self.settings, package)
-        try:
-            predictor.start()
-        except ModelZooError as error:
-            raise ModelUnusable(f"model {package.name} cannot be started: {error}") from error
-        self._classifier = predictor
-        preprocessing = package.card.preprocessing
-        self._input_size = (preprocessing.width, preprocessing.height)
-        self._identity = diagnosis.identity_of(package, engine=predictor.engine_name)
+        else:
+            package = open_package(self.settings)
+            predictor = make_predictor(self.settings, package)
+            try:
+                predictor.start()
+            except ModelZooError as error:
+                raise ModelUnusable(f"model {package.name} cannot be started: {error}") from error
+            self._classifier = predictor
+            preprocessing = package.card.preprocessing
+            self._input_size = (preprocessing.width, preprocessing.height)
+            self._answers.model = diagnosis.identity_of(package, engine=predictor.engine_name)
+        self._wish.serves = self._answers.model
 
     def _start_pipeline(self) -> None:
         assert self._classifier is not None  # noqa: S101 - loaded just now
         self._pipeline = Pipeline(
             self.settings,
             self._classifier,
+            ledger=self._ledger,
+            journal=self._journal,
+            suspects=self.suspects,
             metrics=self.metrics,
             answered=self._answered,
             rejected=self._reject,
+            lapsed=self._lapsed,
             lost=self._lost,
             hung=self._hung,
             input_size=self._input_size,
@@ -230,203 +300,91 @@ class Worker:
         assert self._herald is not None  # noqa: S101 - made just now
         assert self._pipeline is not None  # noqa: S101 - likewise
         settings, topics = self.settings, self._topics
-        self._session = Session(
-            settings.broker,
-            client_id=f"{settings.broker.root}-worker-{settings.worker}",
-            subscriptions=(Subscription(self._frames), Subscription(topics.fleet_model())),
-            on_message=self._take,
+        frames = topics.shared_frames(settings.pool) if settings.pool else topics.all_frames()
+        self._session = session = Session(
+            settings.broker.model_copy(update={"session_expiry_s": settings.session_kept_s}),
+            client_id=f"{settings.broker.root}-worker-{settings.name}",
+            subscriptions=(Subscription(frames), Subscription(topics.fleet_model())),
+            on_message=lambda message: reception.take(message),  # noqa: PLW0108 - made below
             birth=self._herald.state,
             will=self._herald.state("offline"),
-            clean_start=True,  # a kept session would hoard frames that another worker could serve
+            clean_start=not settings.session_kept_s,
             manual_ack=True,
             receive_maximum=settings.window,
+            on_connected=self._tell_edges,
+        )
+        self._departure = Departure(
+            session, frames=frames, answers=self._answers, most=settings.max_queued_frames
+        )
+        self._reception = reception = Reception(
+            topics,
+            ledger=self._ledger,
+            wish=self._wish,
+            metrics=self.metrics,
+            offer=self._pipeline.offer,
+            decline=self._departure.decline,
+            connection=lambda: session.connections,
         )
         self._publisher = Publisher(
-            self._session, settled=self._settled, abandoned=self._ledger.settle, metrics=self.metrics
+            session, settled=self._settled, abandoned=self._pipeline.settle, metrics=self.metrics
         )
         self._publisher.start()
         self._pipeline.start()
-        self._session.start()
-        self._herald.start(self._session.publish_soon)
+        session.start()
+        self._herald.start(self._publish_state)
 
-    # A frame's way; `_take` runs on the network thread and must not wait
-
-    def _take(self, message: IncomingMessage) -> None:
-        name = self._parse(message.topic)
-        if name is not None and name.kind == "fleet-model":
-            self._note_fleet_model(message)
-            message.acknowledge()
-            return
-        if (name is not None and name.kind != "frame") or (name is None and "/frame/" not in message.topic):
-            # The embedded broker delivers retained messages that nobody asked for.
-            message.acknowledge()
-            return
-        job = Job(message, name)
-        self.metrics.frames.labels(name.detail if name else "unknown").inc()
-        assert self._pipeline is not None  # noqa: S101 - connected after it was made
-        if self._draining:
-            self._decline(job)
-            return
-        self._ledger.add(job)
-        if not self._pipeline.offer(job):
-            self._ledger.settle(job)
-            self.metrics.overflow.inc()
-            logger.warning(
-                "the queue is full: a frame was left to its edge's resend", extra={"frame_id": job.frame_id}
+    def _tell_edges(self) -> None:
+        """Ask once for what a dead process had taken: the edges need not wait out their patience."""
+        leftovers, self._leftovers = self._leftovers, ()
+        if self._session is None or self.settings.session_kept_s:
+            return  # a kept session brings them by itself
+        for one in leftovers:
+            receipt = self._answers.receipt_for(
+                one.frame_id, site=one.site, device=one.device, status="retry", reason=_DIED
             )
+            self._session.publish_soon(receipt).add_done_callback(log_receipt)
 
-    def _parse(self, topic: str) -> TopicName | None:
-        try:
-            return self._topics.parse(topic)
-        except TopicError:
-            return None
+    # A job's end
 
     def _answered(self, job: Job, prediction: Prediction) -> None:
         assert self._publisher is not None  # noqa: S101 - made before the pipeline starts
-        self._publisher.submit(job, lambda: self._compose(job, prediction))
+        self._publisher.submit(job, lambda: self._answers.diagnosis(job, prediction))
 
     def _reject(self, job: Job, error: FrameRejected) -> None:
         assert self._publisher is not None  # noqa: S101 - made before the pipeline starts
-        self._publisher.submit(job, lambda: self._compose_rejection(job, error))
-
-    def _compose(self, job: Job, prediction: Prediction) -> Outcome:
-        assert self._identity is not None  # noqa: S101 - set before anything is taken
-        try:
-            message = diagnosis.assemble(
-                job,
-                prediction,
-                model=self._identity,
-                worker=self.settings.worker,
-                ignored_flags=self.settings.ignored_quality_flags,
-            )
-        except FrameRejected as error:
-            return self._compose_rejection(job, error)
-        logger.info(
-            "%s, %s",
-            message.prediction,
-            message.decision,
-            extra={"frame_id": message.frame_id, "case": message.case},
-        )
-        return Outcome(
-            job,
-            publication(self._topics.diagnosis(message.site, message.device), message),
-            self._receipt(job, "diagnosed"),
-        )
-
-    def _compose_rejection(self, job: Job, error: FrameRejected) -> Outcome:
-        payload = job.message.payload
-        message = diagnosis.reject(
-            job, error, worker=self.settings.worker, payload_sha256=hashlib.sha256(payload).hexdigest()
-        )
-        logger.warning(
-            "rejected (%s): %s", error.code, error, extra={"frame_id": message.frame_id, "case": message.case}
-        )
-        self.dead_letters.keep(payload, message, topic=job.message.topic if job.topic else "")
-        return Outcome(
-            job,
-            publication(self._topics.rejected(message.site, message.device), message),
-            self._receipt(job, "rejected", reason=f"{error.code}: {error}"),
-            rejected=error.code,
-        )
-
-    def _receipt(self, job: Job, status: ReceiptStatus, *, reason: str = "") -> Publication | None:
-        frame_id = job.frame_id
-        if frame_id is None or job.topic is None:
-            return None
-        receipt = Receipt(
-            frame_id=frame_id, status=status, reason=reason[:2000], by=self.settings.worker, at=now()
-        )
-        # To the device on whose topic it came, whatever the frame claims.
-        return publication(self._topics.receipt(job.topic.site, job.topic.device), receipt)
+        self._publisher.submit(job, lambda: self._answers.rejection(job, error))
 
     def _settled(self, outcome: Outcome) -> None:
+        assert self._pipeline is not None  # noqa: S101 - likewise
         if outcome.rejected:
             self._rejected += 1
         else:
             self._diagnosed += 1
-        self._ledger.settle(outcome.job)
+        self._pipeline.settle(outcome.job)
 
-    @property
-    def _frames(self) -> str:
-        """The topic filter of the frames."""
-        pool = self.settings.pool
-        return self._topics.shared_frames(pool) if pool else self._topics.all_frames()
+    def _lapsed(self, job: Job) -> bool:
+        session = self._session
+        return (
+            session is not None
+            and not self.settings.session_kept_s  # a kept session delivers again, and the two join
+            and job.lapse(connection=session.connections, older_than_s=self.settings.lease_s)
+        )
 
-    def _leave_pool(self, session: Session) -> None:
-        """Unsubscribe from the frames, and hand back at once what came in the meantime."""
-        if not session.unsubscribe(self._frames, timeout_s=_UNSUBSCRIBE_S):
-            return  # handed back at the end, or this worker would be sent the same frames again
-        with self._declining:
-            self._has_left = True
-            declined, self._declined = self._declined, []
-        for job in declined:
-            self._decline(job)
-
-    def _decline(self, job: Job) -> None:
-        """Leave a frame to another worker; called on the network thread too."""
-        with self._declining:
-            if not self._has_left:
-                if len(self._declined) < self.settings.max_queued_frames:
-                    self._declined.append(job)
-                return
-            self._handed_back += 1
-        receipt = self._receipt(job, "retry", reason=_STOPPED)
-        if receipt is not None and self._session is not None:
-            self._session.publish_soon(receipt).add_done_callback(log_receipt)
-        job.message.acknowledge()  # makes room for the next that was routed here
-
-    def _empty_window(self) -> None:
-        """Take and decline what the broker held back until the last acknowledgements."""
-        deadline = time.monotonic() + _UNSUBSCRIBE_S
-        while self._has_left and self._herald is not None and self._session is not None:
-            before = self._handed_back
-            try:  # a round trip: what the broker sends upon an acknowledgement comes before its answer
-                self._session.publish(self._herald.state(), timeout_s=max(0.1, deadline - time.monotonic()))
-            except SessionError:
-                return
-            if self._handed_back == before or time.monotonic() > deadline:
-                return
-
-    def _hand_back(self) -> None:
-        """Ask the edges for what could not be finished; unacknowledged frames of a gone worker reach nobody."""
-        jobs = [*self._ledger.remaining(), *self._declined]
-        if not jobs or self._session is None:
-            return
-        logger.warning("handing back %d frames that could not be finished", len(jobs))
-        self._handed_back += len(jobs)
-        reason = self._failure or _STOPPED
-        receipts = [one for job in jobs if (one := self._receipt(job, "retry", reason=reason)) is not None]
-        wait([self._session.publish_soon(one) for one in receipts], timeout=_RETRY_RECEIPTS_S)
+    def _publish_state(self, state: Publication) -> None:
+        assert self._session is not None  # noqa: S101 - the herald starts after it
+        self._vitals.note_beat(self._session.publish_soon(state))
 
     # What goes wrong with the model
 
     def _lost(self, reason: str) -> None:
         self._failure = reason
 
-    def _hung(self, busy_s: float) -> None:
+    def _hung(self, what: str, busy_s: float) -> None:
         self._failure = (
-            f"an inference has taken {busy_s:.0f} s, and inference_deadline_s is {self.settings.inference_deadline_s:g}: "
+            f"{what} has taken {busy_s:.0f} s, and inference_deadline_s is {self.settings.inference_deadline_s:g}: "
             "ending the process for its supervisor to start it anew; its frames come again from their edges"
         )
+        self._journal.note_hang()
         logger.critical("%s", self._failure)
         logging.shutdown()
-        self._end_process(1)
-
-    def _note_fleet_model(self, message: IncomingMessage) -> None:
-        try:
-            wanted = decode(message.payload, FleetModel)
-        except DecodeError as error:
-            logger.warning("the fleet's model cannot be read: %s", error)
-            return
-        serves = self._identity
-        if serves is not None and wanted.weights_sha256 != serves.weights_sha256:
-            self._other_model = f"{wanted.name} {wanted.version}"
-            logger.warning(
-                "the fleet should serve %s %s and this worker serves %s %s: set model in its settings and restart it",
-                wanted.name,
-                wanted.version,
-                serves.name,
-                serves.version,
-            )
-        else:
-            self._other_model = ""
+        self._end_process(EXIT_HUNG)

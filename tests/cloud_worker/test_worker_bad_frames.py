@@ -173,6 +173,7 @@ def test_dead_letters_are_bounded_and_counted(mosquitto_broker, fakes, start_wor
         start_worker(mosquitto_broker.port, dead_letters={"max_count": 3, "max_bytes": 1000})
         for number in range(6):
             far.send_raw(b"noise %d" % number)
+        far.wait(lambda: len(far.rejections) == 6)
         far.send_raw(b"noise 5")
         far.send_raw(b"x" * 5000)
         far.wait(lambda: len(far.rejections) == 8)

@@ -219,7 +219,7 @@ def test_a_worker_that_drains_leaves_what_is_new_to_the_others(mosquitto_broker,
         drain = threading.Thread(target=goes.worker.stop)
         drain.start()
         far.wait(lambda: any(one.presence == "draining" for one in far.states))
-        until(lambda: goes.worker._has_left)
+        until(lambda: goes.worker._departure.has_left)
         late = [far.send(fakes.make_frame(value)) for value in range(40, 50)]
         far.wait(lambda: all(far.statuses(frame) == ["diagnosed"] for frame in late))
         assert drain.is_alive()
@@ -232,7 +232,7 @@ def test_a_worker_that_drains_leaves_what_is_new_to_the_others(mosquitto_broker,
         assert (said.count("diagnosed"), said.count("retry")) == (8, 4)
         assert {
             one.worker for one in far.diagnoses if one.frame_id in {frame.frame_id for frame in late}
-        } == {stays.worker.settings.worker}
+        } == {stays.worker.settings.name}
 
 
 @pytest.mark.mosquitto
@@ -271,7 +271,7 @@ def test_an_inference_that_hangs_ends_the_process(mosquitto_broker, fakes, start
         running = start_worker(mosquitto_broker.port, inference_deadline_s=0.2, end=ended.append)
         running.model.gate.clear()
         far.send(fakes.make_frame(50))
-        until(lambda: ended == [1])
+        until(lambda: ended == [3])
         ready, sentence = running.worker.ready()
         assert not ready
         assert "inference_deadline_s is 0.2" in sentence
