@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_zoo.card import Estimate
+from model_zoo.datasets.split import Split
 from model_zoo.evaluation import macro_accuracy
 from model_zoo.intervals import patient_confusions
 from model_zoo.labels import LABELS
-from model_zoo.split import Split
 from model_zoo.store import FrameStore
 
 _LEVELS = 16

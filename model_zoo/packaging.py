@@ -29,6 +29,7 @@ from model_zoo.card import (
     TrainingData,
 )
 from model_zoo.checkpoint import load_checkpoint
+from model_zoo.datasets.split import Split
 from model_zoo.distance import FeatureDistance
 from model_zoo.engines import Engine, Outputs, create_engine
 from model_zoo.engines.protocol import Precision
@@ -39,7 +40,6 @@ from model_zoo.labels import LABELS
 from model_zoo.package import ModelPackage, file_sha256
 from model_zoo.predictor import calibrated
 from model_zoo.preprocessing import Preprocessing
-from model_zoo.split import Split
 from model_zoo.store import FrameStore
 from model_zoo.training import RUN_FILE
 

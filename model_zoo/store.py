@@ -9,10 +9,9 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from model_zoo.datasets.manifest import ManifestRow, load_image, patient_groups
 from model_zoo.errors import DatasetError
-from model_zoo.image import decode_image
 from model_zoo.labels import LABELS
-from model_zoo.manifest import ManifestRow, patient_groups, read_image_bytes
 from model_zoo.preprocessing import Preprocessing
 
 PIXELS_FILE: Final = "frames.u8"
@@ -149,8 +148,7 @@ class FrameStore:
         """Decode every image of a manifest into a store.
 
         Raises:
-            DatasetError: If an image is missing or differs from its hash.
-            ImageError: If an image cannot be decoded.
+            DatasetError: If an image is missing, differs from its hash, or cannot be used.
         """
         return cls.write(folder, _decoded(rows, preprocessing), total=len(rows), progress=progress)
 
@@ -160,7 +158,7 @@ def _decoded(
 ) -> Iterator[tuple[NDArray[np.uint8], StoredFrame]]:
     groups = patient_groups(rows)
     for row, group in zip(rows, groups, strict=True):
-        image = decode_image(read_image_bytes(row))
+        image = load_image(row)
         height, width = image.shape[:2]
         yield (
             preprocessing.resize(image),

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from model_zoo.architecture import SmearNetwork, load_pretrained
 from model_zoo.checkpoint import Progress, load_checkpoint, restore_optimizer, save_checkpoint
+from model_zoo.datasets.split import Split
 from model_zoo.errors import TrainingError
 from model_zoo.preprocessing import Preprocessing
 from model_zoo.sampling import Batch, CellSampler, FieldSampler, prefetched
 from model_zoo.schedule import Stage, one_cycle
-from model_zoo.split import Split
 from model_zoo.store import FrameStore
 
 logger = logging.getLogger(__name__)

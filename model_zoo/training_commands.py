@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from model_zoo.card import Metrics
-    from model_zoo.manifest import ManifestRow
+    from model_zoo.datasets.manifest import ManifestRow
     from model_zoo.predictor import Predictor
     from model_zoo.store import FrameStore
 
@@ -33,6 +33,12 @@ _run_folder = click.Path(file_okay=False, path_type=Path)
     "--data",
     type=click.Path(path_type=Path),
     help="A manifest.csv (path, label, patient, ...), or its folder; simulated frames otherwise.",
+)
+@click.option(
+    "--split",
+    "split_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A sealed split of the manifest (hemolink model manifest --split); a fresh one by --seed otherwise.",
 )
 @click.option(
     "--patients", type=click.IntRange(15), default=2200, show_default=True, help="Simulated patients."
@@ -74,6 +80,7 @@ def train(
     architecture: str,
     run: Path,
     data: Path | None,
+    split_file: Path | None,
     patients: int,
     frames: int,
     seed: int,
@@ -95,13 +102,19 @@ def train(
     """
     if from_scratch and weights is not None:
         raise click.UsageError("--from-scratch and --weights exclude each other")
+    if split_file is not None and data is None:
+        raise click.UsageError("--split is the split of a manifest: say --data too")
+    from model_zoo.datasets.manifest import read_manifest  # noqa: PLC0415
+    from model_zoo.datasets.split import read_split, split_by_group  # noqa: PLC0415
     from model_zoo.schedule import plan_stages  # noqa: PLC0415
-    from model_zoo.split import split_by_group  # noqa: PLC0415
     from model_zoo.training import Trainer, TrainingSettings  # noqa: PLC0415
 
     with _clear_errors():
         store = _store(run, data=data, patients=patients, frames=frames, seed=seed, quiet=quiet)
-        split = split_by_group(store.labels, store.groups, fractions=FRACTIONS, seed=seed)
+        if split_file is not None and data is not None:
+            split, _ = read_split(split_file, read_manifest(data))
+        else:
+            split = split_by_group(store.labels, store.groups, fractions=FRACTIONS, seed=seed)
         plan = plan_stages(
             cells=bool(store.kinds),
             pretrained=not from_scratch,
@@ -143,7 +156,7 @@ def train(
 def _store(
     run: Path, *, data: Path | None, patients: int, frames: int, seed: int, quiet: bool
 ) -> "FrameStore":
-    from model_zoo.manifest import read_manifest  # noqa: PLC0415
+    from model_zoo.datasets.manifest import read_manifest  # noqa: PLC0415
     from model_zoo.preprocessing import Preprocessing  # noqa: PLC0415
     from model_zoo.simulated import render_store  # noqa: PLC0415
     from model_zoo.store import INDEX_FILE, FrameStore  # noqa: PLC0415
@@ -259,13 +272,12 @@ def evaluate(
 def _evaluate_manifest(predictor: "Predictor", data: Path) -> "Metrics":
     import numpy as np  # noqa: PLC0415
 
+    from model_zoo.datasets.manifest import load_image, patient_groups, read_manifest  # noqa: PLC0415
     from model_zoo.evaluation import collect, measure  # noqa: PLC0415
-    from model_zoo.image import decode_image  # noqa: PLC0415
     from model_zoo.labels import LABELS  # noqa: PLC0415
-    from model_zoo.manifest import patient_groups, read_image_bytes, read_manifest  # noqa: PLC0415
 
     rows = read_manifest(data)
-    images = (predictor.prepare(decode_image(read_image_bytes(row))) for row in rows)
+    images = (predictor.prepare(load_image(row)) for row in rows)
     return measure(
         collect(predictor, images),
         np.asarray([LABELS.index(row.label) for row in rows], np.int64),

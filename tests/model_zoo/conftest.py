@@ -1,16 +1,17 @@
 """A package made in seconds from random weights, and the shipped ones."""
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from model_zoo.datasets.split import split_by_group
 from model_zoo.image import decode_image
 from model_zoo.package import ModelPackage
 from model_zoo.predictor import Predictor
 from model_zoo.preprocessing import Preprocessing
-from model_zoo.split import split_by_group
 from model_zoo.store import FrameStore
 from smear_simulator import Microscope, population
 
@@ -63,11 +64,18 @@ def many_unseen() -> list[tuple[np.ndarray, str]]:
 
 
 @pytest.fixture(scope="session")
-def real_frames() -> list[np.ndarray]:
-    """Real frames, if the set of them lies beside the checkout."""
-    paths = sorted((Path(__file__).parents[3] / "shared/data/smears/bccd").glob("*.jpg"))[::11]
-    if not paths:
-        pytest.skip("no real frames beside this checkout")
+def real_smears() -> Path:
+    """The folder of real smear images, if it lies beside the checkout or HEMOLINK_SMEARS names it."""
+    folder = Path(os.environ.get("HEMOLINK_SMEARS") or Path(__file__).parents[3] / "shared/data/smears")
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip("no real smears beside this checkout; HEMOLINK_SMEARS may name their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_frames(real_smears) -> list[np.ndarray]:
+    """Real frames, if there are any here."""
+    paths = sorted((real_smears / "bccd").glob("*.jpg"))[::11]
     return [decode_image(path.read_bytes()) for path in paths]
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from model_zoo.augmentation import Augmentation
+from model_zoo.datasets.manifest import ManifestRow, patient_groups, read_manifest
+from model_zoo.datasets.split import Split, split_by_group
 from model_zoo.errors import DatasetError
 from model_zoo.labels import LABELS
-from model_zoo.manifest import ManifestRow, patient_groups, read_manifest
 from model_zoo.preprocessing import Preprocessing
 from model_zoo.sampling import FieldSampler, grid_targets
-from model_zoo.split import Split, split_by_group
 from model_zoo.store import FrameStore
 
 
@@ -52,7 +52,7 @@ def test_missing_columns_and_files_are_named(write_manifest, tmp_path):
 
 
 def test_a_store_refuses_an_image_that_changed(write_manifest, tmp_path):
-    data = cv2.imencode(".jpg", np.full((48, 64, 3), 200, np.uint8))[1].tobytes()
+    data = cv2.imencode(".jpg", np.full((48, 64, 3), (200, 180, 220), np.uint8))[1].tobytes()
     (tmp_path / "a.jpg").write_bytes(data)
     rows = read_manifest(write_manifest([("a.jpg", "AML", "p1", hashlib.sha256(data).hexdigest())]))
     store = FrameStore.from_manifest(rows, tmp_path / "store", preprocessing=Preprocessing())
@@ -102,8 +102,10 @@ def test_a_split_that_divides_a_patient_is_refused(store, tmp_path):
 
 
 def test_too_few_patients_for_a_split_are_refused():
-    with pytest.raises(DatasetError, match="class 0 has 2 patient group"):
-        split_by_group(np.zeros(8, np.int64), np.repeat([0, 1], 4))
+    with pytest.raises(DatasetError, match="class AML has 2 patient group"):
+        split_by_group(np.repeat([0, 2], [12, 8]), np.repeat(np.arange(5), 4))
+    with pytest.raises(DatasetError, match="one class only, healthy"):
+        split_by_group(np.zeros(8, np.int64), np.repeat(np.arange(4), 2))
 
 
 def test_simulated_frames_come_with_their_cells(store):

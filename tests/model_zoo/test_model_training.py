@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 
 from model_zoo.architecture import SmearNetwork, load_pretrained
 from model_zoo.baseline import baseline_accuracy
+from model_zoo.datasets.split import Split
 from model_zoo.errors import DatasetError, PretrainedWeightsError, TrainingError, UnsafePackageError
 from model_zoo.schedule import Stage, one_cycle, plan_stages
-from model_zoo.split import Split
 from model_zoo.training import Trainer, TrainingSettings
 
 pytestmark = pytest.mark.torch
