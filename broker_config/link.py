@@ -2,12 +2,11 @@
 
 A link wraps one paho client and is never used twice: what was in flight when it ends fails, and the caller decides
 what to send again. So paho never queues, never resends on its own and never outlives its connection. Only the
-thread in `Link.run` touches paho; other threads hand over publications and acknowledgements and wake it.
+thread in `Link.run` touches paho; other threads hand over publications and acknowledgements and wake it. An idle link
+sleeps until its next ping.
 """
 
-import contextlib
 import logging
-import os
 import selectors
 import socket
 import ssl
@@ -15,51 +14,38 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.subscribeoptions import SubscribeOptions
+from paho.mqtt.enums import MQTTErrorCode
 
 from broker_config import reasons
-from broker_config.codec import MAX_FRAME_BYTES
-from broker_config.credentials import password, tls_context
 from broker_config.delivery import Publication
-from broker_config.errors import NotConnected, PayloadTooLarge, PublishRefused
-from broker_config.mailbox import Mailbox, Outgoing
-from broker_config.packets import packet_bytes, publish_properties
-from broker_config.settings import BrokerSettings
+from broker_config.errors import NotConnected
+from broker_config.incoming import incoming_message
+from broker_config.keepalive import KeepAlive
+from broker_config.mailbox import Mailbox
+from broker_config.paho_client import (
+    LinkOptions,
+    hang_up_politely,
+    new_client,
+    open_connection,
+    ping,
+    subscribe,
+)
+from broker_config.send_queue import SendQueue
 from broker_config.traffic import IncomingMessage, PublishResult, Subscription
-
-__all__ = ["IncomingMessage", "Link", "LinkOptions", "PublishResult", "Subscription"]
+from broker_config.window import Window
 
 logger = logging.getLogger(__name__)
 
-RECEIVE_MAXIMUM_3_1_1 = 20
-"""How many publishes to have in flight where the broker cannot say (MQTT 3.1.1); Mosquitto's own default."""
+Ending = Literal["stopped", "unreachable", "not-listening", "refused", "unanswered", "lost", "fault"]
+"""How a link ended, for counting: nobody at the address, a port where nothing listens, the broker's refusal, no answer to
+CONNECT, the loss of a connection that stood, a fault of ours."""
 
-_MAX_RECEIVED_BYTES = MAX_FRAME_BYTES + 65_536
-_MAX_PACKET_BYTES = 268_435_460  # fixed header and the largest remaining length (MQTT 5, section 1.5.5)
-_TURN_S = 0.5
+_OK = MQTTErrorCode.MQTT_ERR_SUCCESS
 _FLUSH_S = 1.0
-_STALL_S = 60.0
-
-
-@dataclass(frozen=True)
-class LinkOptions:
-    """How a session wants its connections; see `broker_config.session.Session`."""
-
-    broker: BrokerSettings
-    client_id: str
-    subscriptions: Sequence[Subscription] = ()
-    will: Publication | None = None
-    clean_start: bool = True
-    manual_ack: bool = False
-    receive_maximum: int | None = None
-    max_inflight: int = 100
 
 
 class Link:
@@ -71,11 +57,10 @@ class Link:
         on_message: Called on the network thread with every message.
 
     Attributes:
+        window: What is in flight, and the broker's limits.
         end: Why the link ended, in one sentence; empty while it lives and after a stop that was asked for.
-        refused: Whether it ended because the broker refused the connection.
+        ending: The same in one word.
         taken_over: Whether it ended because another client came with the same client id.
-        receive_maximum: How many publishes may be in flight.
-        maximum_packet_bytes: Largest packet the broker takes, or none if it did not say and no setting does.
     """
 
     def __init__(
@@ -88,47 +73,32 @@ class Link:
         self._options = options
         self._on_ready = on_ready
         self._on_message = on_message
-        self._v5 = options.broker.protocol == "5"
         self._mailbox: Mailbox | None = None
         self._stop = threading.Event()
+        self.window = Window(options)
         # From here on only the network thread looks.
-        self._inflight: dict[int, Outgoing] = {}
         self._unsubscribing: dict[int, Future[bool]] = {}
-        self._progress_at = 0.0
         self._accepted = False
         self._served = False
         self._wanted: Sequence[Subscription] = ()
         self._suback_mid: int | None = None
         self.end = ""
-        self.refused = False
+        self.ending: Ending = "stopped"
         self.taken_over = False
-        self.receive_maximum = min(RECEIVE_MAXIMUM_3_1_1, options.max_inflight)
-        self.maximum_packet_bytes = options.broker.max_packet_bytes
 
     # For any thread
 
     def submit(self, publication: Publication) -> "Future[PublishResult]":
         """Hand over a publication; errors come in the future."""
-        future: Future[PublishResult] = Future()
-        properties = publish_properties(publication, PacketTypes.PUBLISH) if self._v5 else None
-        size = packet_bytes(publication, properties)
-        limit = self.maximum_packet_bytes or _MAX_PACKET_BYTES
-        if size > limit:
-            future.set_exception(
-                PayloadTooLarge(
-                    f"a packet of {size} bytes for {publication.topic}, and the broker at "
-                    f"{reasons.address(self._options.broker)} takes {limit}: send a smaller image, or raise the "
-                    "broker's limit; nothing was sent"
-                )
-            )
-            return future
-        outgoing = Outgoing(publication, properties, future)
+        outgoing = self.window.prepare(publication)
         mailbox = self._mailbox
-        if mailbox is None:
+        if outgoing.future.done():
+            pass
+        elif mailbox is None:
             outgoing.fail(NotConnected("the session is not connected: publish again"))
         else:
             mailbox.put(outgoing)
-        return future
+        return outgoing.future
 
     def acknowledge(self, mid: int) -> bool:
         """Queue the acknowledgement of a message of this link; false when the link has ended."""
@@ -167,7 +137,7 @@ class Link:
         """Connect, serve until the connection ends, and fail what was in flight. Never raises."""
         self._mailbox = mailbox = Mailbox()
         try:
-            client = self._client()
+            client = self._dial()
             if client is not None:
                 try:
                     self._serve(client, mailbox)
@@ -175,112 +145,109 @@ class Link:
                     self._hang_up(client, mailbox)
         except Exception:
             logger.exception("the connection to %s ended by a fault", reasons.address(self._options.broker))
-            self.end = self.end or "the connection ended by a fault; see the log: trying again"
+            self._note("fault", "the connection ended by a fault; see the log: trying again")
         finally:
-            self._fail(mailbox.close())
+            for done in self._unsubscribing.values():
+                done.set_result(False)
+            self._unsubscribing.clear()
+            self.window.fail(mailbox.close(), self.end or "the session was stopped")
 
-    def _client(self) -> Client | None:
-        options, broker = self._options, self._options.broker
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=options.client_id,
-            clean_session=None if self._v5 else options.clean_start,
-            protocol=MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        # The window is kept here, so that paho sends at once whatever it is given. It must be set before connecting.
-        client.max_inflight_messages_set(65_535)
-        client.connect_timeout = broker.connect_timeout_s
+    def _dial(self) -> Client | None:
+        broker = self._options.broker
+        try:
+            client = new_client(self._options)
+        except OSError as error:
+            what = getattr(error, "filename", None) or "a TLS file"
+            self._note(
+                "unreachable",
+                f"{what} cannot be used ({error.strerror or error}): check the broker's settings",
+            )
+            return None
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
         client.on_unsubscribe = self._unsubscribed
         client.on_message = self._received
         client.on_publish = self._acknowledged
         client.on_disconnect = self._disconnected
-        # With this callback set, paho leaves all writing to the loop below.
-        client.on_socket_register_write = _ignore
         try:
-            if broker.tls is not None:
-                client.tls_set_context(tls_context(broker))
-            if broker.username is not None or broker.password_file is not None or broker.password is not None:
-                client.username_pw_set(broker.username, password(broker))
-        except OSError as error:
-            what = getattr(error, "filename", None) or "a TLS file"
-            self.end = f"{what} cannot be used ({error.strerror or error}): check the broker's settings"
-            return None
-        if options.will is not None:
-            client.will_set(
-                options.will.topic,
-                options.will.payload,
-                options.will.qos,
-                options.will.retain,
-                publish_properties(options.will, PacketTypes.WILLMESSAGE) if self._v5 else None,
-            )
-        try:
-            if self._v5:
-                client.connect(
-                    broker.host,
-                    broker.port,
-                    broker.keepalive_s,
-                    clean_start=options.clean_start,
-                    properties=self._connect_properties(),
-                )
-            else:
-                client.connect(broker.host, broker.port, broker.keepalive_s)
+            open_connection(client, self._options)
         except Exception as error:  # noqa: BLE001 - whatever the resolver, the socket or TLS raises, the cause is told
-            self.end = reasons.network(broker, error)
+            ending: Ending = "not-listening" if isinstance(error, ConnectionRefusedError) else "unreachable"
+            self._note(ending, reasons.network(broker, error))
             return None
         return client
 
-    def _connect_properties(self) -> Properties:
-        properties = Properties(PacketTypes.CONNECT)
-        # A session that starts clean has no use for being kept, and a kept one hoards messages at the broker.
-        properties.SessionExpiryInterval = (
-            0 if self._options.clean_start else self._options.broker.session_expiry_s
-        )
-        properties.MaximumPacketSize = _MAX_RECEIVED_BYTES
-        if self._options.receive_maximum is not None:
-            properties.ReceiveMaximum = self._options.receive_maximum
-        return properties
-
     def _serve(self, client: Client, mailbox: Mailbox) -> None:
-        answer_by = time.monotonic() + self._options.broker.connect_timeout_s
+        broker = self._options.broker
+        now = time.monotonic()
+        answer_by = now + broker.connect_timeout_s
+        keepalive = KeepAlive(broker.keepalive_s, now)
         connection = client.socket()
+        unsent = SendQueue(connection)
+        secured = connection if isinstance(connection, ssl.SSLSocket) else None
+        watched = selectors.EVENT_READ | selectors.EVENT_WRITE
         with selectors.DefaultSelector() as selector:
             mailbox.register(selector)
-            selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            selector.register(connection, watched)
             while not self._stop.is_set():
-                writing = selectors.EVENT_WRITE if client.want_write() else 0
-                selector.modify(connection, selectors.EVENT_READ | writing)
-                buffered = connection.pending() > 0 if isinstance(connection, ssl.SSLSocket) else False
-                ready = {key.fileobj for key, _ in selector.select(0 if buffered else _TURN_S)}
+                wait_s = self._wait_s(keepalive, answer_by, now)
+                buffered = secured is not None and secured.pending() > 0
+                events = _events(selector.select(0 if buffered else wait_s), connection)
                 mailbox.silence()
-                rc = client.loop_read() if buffered or connection in ready else MQTTErrorCode.MQTT_ERR_SUCCESS
-                if rc == MQTTErrorCode.MQTT_ERR_SUCCESS and client.socket() is not None:
-                    self._pump(client, mailbox)
-                    rc = client.loop_write()
-                if rc == MQTTErrorCode.MQTT_ERR_SUCCESS and client.socket() is not None:
-                    rc = client.loop_misc()
-                if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or client.socket() is None:
-                    break
-                if self._overdue(answer_by, writing=bool(writing)):
-                    break
+                now = time.monotonic()
+                if events & selectors.EVENT_READ or buffered:
+                    keepalive.heard(now)
+                    if client.loop_read() != _OK or client.socket() is None:
+                        return
+                writable = bool(
+                    events & selectors.EVENT_WRITE
+                )  # watched for only where a packet waits for room
+                if writable:
+                    keepalive.heard(now)
+                    self.window.progressed(now)
+                if unsent.is_shrinking():
+                    keepalive.heard(now)
+                if self._accepted and keepalive.ping_due(now) and ping(client):
+                    keepalive.pinged(now)
+                waits_for_room = bool(watched & selectors.EVENT_WRITE) and not writable
+                if not waits_for_room and (
+                    self._pump(client, mailbox, keepalive, now) != _OK or client.socket() is None
+                ):
+                    return
+                unsent.note()
+                if self._overdue(keepalive, answer_by, now):
+                    return
+                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0)
+                if wanted != watched:
+                    selector.modify(connection, wanted)
+                    watched = wanted
 
-    def _overdue(self, answer_by: float, *, writing: bool) -> bool:
-        now = time.monotonic()
-        if not self._served and now > answer_by:
-            self.end = self.end or reasons.silence(self._options.broker)
-            return True
-        if writing or not self._inflight:
-            self._progress_at = now
-        elif now - self._progress_at > max(_STALL_S, 4 * self._options.broker.publish_timeout_s):
-            self.end = f"the broker at {reasons.address(self._options.broker)} acknowledges nothing any more: connecting anew"
-            return True
-        return False
+    def _wait_s(self, keepalive: KeepAlive, answer_by: float, now: float) -> float:
+        """Return how long nothing needs to be done, unless something happens."""
+        at = self.window.stall_at()
+        if not self._served:
+            at = min(at, answer_by)
+        if self._accepted:
+            at = min(at, now + keepalive.wait_s(now))
+        return max(0.0, at - now)
 
-    def _pump(self, client: Client, mailbox: Mailbox) -> None:
-        """Give paho what waits: every acknowledgement, and publishes while the window has room.
+    def _overdue(self, keepalive: KeepAlive, answer_by: float, now: float) -> bool:
+        broker = self._options.broker
+        where = reasons.address(broker)
+        if not self._served and now >= answer_by:
+            self._note("unanswered", reasons.silence(broker))
+        elif self._accepted and keepalive.silent(now):
+            self._note(
+                "lost", f"nothing comes from {where} any more, not even an answer to a ping: connecting anew"
+            )
+        elif now >= self.window.stall_at():
+            self._note("lost", f"the broker at {where} acknowledges nothing any more: connecting anew")
+        else:
+            return False
+        return True
+
+    def _pump(self, client: Client, mailbox: Mailbox, keepalive: KeepAlive, now: float) -> MQTTErrorCode:
+        """Write what waits: every acknowledgement, and publishes while the window has room.
 
         The next publish is given only when the one before is written, so that a ping never waits behind a whole
         window of images on a slow line.
@@ -289,43 +256,22 @@ class Link:
             client.ack(mid, 1)
         for topic_filter, done in mailbox.take_unsubscriptions() if mailbox.is_open else ():
             rc, sent = client.unsubscribe(topic_filter)
-            if rc == MQTTErrorCode.MQTT_ERR_SUCCESS and sent is not None:
+            if rc == _OK and sent is not None:
                 self._unsubscribing[sent] = done
             else:
                 done.set_result(False)
-        while mailbox.is_open and len(self._inflight) < self.receive_maximum and not client.want_write():
-            outgoing = mailbox.take()
+        while True:
+            if client.want_write():
+                rc = client.loop_write()
+                keepalive.sent(now, blocked=client.want_write())
+                if rc != _OK or client.socket() is None:
+                    return rc
+                if client.want_write():
+                    return _OK
+            outgoing = mailbox.take() if mailbox.is_open and self.window.has_room else None
             if outgoing is None:
-                return
-            self._send(client, outgoing)
-            client.loop_write()
-
-    def _send(self, client: Client, outgoing: Outgoing) -> None:
-        publication = outgoing.publication
-        try:
-            info = client.publish(
-                publication.topic,
-                publication.payload,
-                publication.qos,
-                publication.retain,
-                outgoing.properties,
-            )
-        except ValueError as error:
-            outgoing.future.set_exception(
-                PublishRefused(
-                    f"{publication.topic!r:.200} cannot be published ({error}): use broker_config.topics",
-                    reason_code=reasons.TOPIC_NAME_INVALID,
-                )
-            )
-            return
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            outgoing.future.set_exception(
-                NotConnected("the connection to the broker has just ended: publish again")
-            )
-        elif publication.qos == 0:
-            outgoing.future.set_result(PublishResult())
-        else:
-            self._inflight[info.mid] = outgoing
+                return _OK
+            self.window.send(client, outgoing, now)
 
     def _hang_up(self, client: Client, mailbox: Mailbox) -> None:
         """End the connection: politely after a stop, at once otherwise."""
@@ -335,93 +281,54 @@ class Link:
         if not self._stop.is_set():
             connection.close()  # and not DISCONNECT: the broker shall publish the will
             return
-        self.end = ""
-        deadline = time.monotonic() + _FLUSH_S
+        self.end, self.ending = "", "stopped"
         mailbox.shut()
         for mid in mailbox.take_acks():
             client.ack(mid, 1)
-        # paho closes its socket the moment DISCONNECT is written. A second handle keeps the connection open until the
-        # broker has closed its end: it has then read everything, and the next connection cannot overtake it.
-        with socket.socket(fileno=os.dup(connection.fileno())) as handle:
-            client.disconnect()
-            while client.socket() is not None and client.want_write() and time.monotonic() < deadline:
-                _wait_writable(connection, 0.1)
-                client.loop_write()
-            handle.setblocking(True)
-            handle.settimeout(max(0.05, deadline - time.monotonic()))
-            with contextlib.suppress(OSError):
-                handle.shutdown(socket.SHUT_WR)
-                while handle.recv(65_536) and time.monotonic() < deadline:
-                    pass
-        if client.socket() is not None:
-            connection.close()
+        hang_up_politely(client, time.monotonic() + _FLUSH_S)
 
-    def _fail(self, unsent: list[Outgoing]) -> None:
-        left = [*self._inflight.values(), *unsent]
-        self._inflight.clear()
-        for done in self._unsubscribing.values():
-            done.set_result(False)
-        self._unsubscribing.clear()
-        for outgoing in left:
-            outgoing.fail(
-                NotConnected(
-                    f"no acknowledgement for {outgoing.publication.topic}: the connection ended "
-                    f"({self.end or 'the session was stopped'}); it may or may not have arrived: publish again"
-                )
-            )
+    def _note(self, ending: Ending, sentence: str) -> None:
+        """Keep the first reason of the end; later ones are its consequences."""
+        if not self.end:
+            self.ending, self.end = ending, sentence
 
     # Callbacks of paho, all on the network thread
 
     def _connected(self, client: Client, _data: Any, _flags: Any, reason: Any, properties: Any) -> None:
-        broker = self._options.broker
         if reason.is_failure:
-            self.refused = True
-            self.end = reasons.refusal(broker, reason.value, str(reason))
+            self._note("refused", reasons.refusal(self._options.broker, reason.value, str(reason)))
             return
         self._accepted = True
         # For acknowledgements from now on: a kept session is served before its subscriptions are confirmed.
         assert self._mailbox is not None  # noqa: S101 - the callbacks run within run()
         self._mailbox.open()
-        if self._v5:
-            announced = getattr(properties, "ReceiveMaximum", 65_535)
-            self.receive_maximum = min(announced, self._options.max_inflight)
-            packet = getattr(properties, "MaximumPacketSize", None)
-            limits = [limit for limit in (packet, broker.max_packet_bytes) if limit is not None]
-            self.maximum_packet_bytes = min(limits) if limits else None
+        self.window.announce(properties)
         self._wanted = self._options.subscriptions
-        if not self._wanted:
-            self._become_ready()
-            return
-        if self._v5:
-            wanted = [
-                (
-                    one.topic_filter,
-                    SubscribeOptions(
-                        qos=one.qos, noLocal=one.no_local, retainAsPublished=one.retain_as_published
-                    ),
-                )
-                for one in self._wanted
-            ]
+        if self._wanted:
+            self._suback_mid = subscribe(client, self._wanted, v5=self._options.v5)
         else:
-            wanted = [(one.topic_filter, one.qos) for one in self._wanted]
-        _, self._suback_mid = client.subscribe(wanted)
+            self._become_ready()
 
     def _subscribed(self, client: Client, _data: Any, mid: int, reason_codes: Any, _properties: Any) -> None:
         if mid != self._suback_mid:
             return
         for subscription, reason in zip(self._wanted, reason_codes, strict=False):
             if reason.is_failure:
-                self.refused = True
-                self.end = (
+                self._note(
+                    "refused",
                     f"the broker at {reasons.address(self._options.broker)} refused the subscription "
                     f"{subscription.topic_filter} ({str(reason).lower()}): allow it in the broker's access rules, or "
-                    "use a broker that supports it (the embedded one has no shared subscriptions)"
+                    "use a broker that supports it (the embedded one has no shared subscriptions)",
                 )
                 connection = client.socket()
                 if connection is not None:
                     connection.shutdown(socket.SHUT_RDWR)
                 return
         self._become_ready()
+
+    def _become_ready(self) -> None:
+        self._served = True
+        self._on_ready()
 
     def _unsubscribed(
         self, _client: Client, _data: Any, mid: int, reason_codes: Any, _properties: Any
@@ -430,102 +337,43 @@ class Link:
         if done is not None:  # 3.1.1 has no reason codes
             done.set_result(not any(reason.is_failure for reason in reason_codes))
 
-    def _become_ready(self) -> None:
-        self._served = True
-        self._progress_at = time.monotonic()
-        self._on_ready()
-
     def _received(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         mid, qos = message.mid, message.qos
+        manual = self._options.manual_ack
         incoming: IncomingMessage | None = None
         try:
-            incoming = self._incoming(message)
+            incoming = incoming_message(message, self.acknowledge if manual else None)
             self._on_message(incoming)
         except Exception:
             # Acknowledged all the same: unacknowledged it would hold its place in the window for ever, and the one
             # who sent it sends it again when no receipt comes.
             logger.exception("a message of %d bytes could not be taken in", len(message.payload))
-            if self._options.manual_ack and incoming is not None:
+            if manual and incoming is not None:
                 incoming.acknowledge()
                 return
             client.ack(mid, qos)
             return
-        if not self._options.manual_ack:
+        if not manual:
             client.ack(mid, qos)
 
-    def _incoming(self, message: MQTTMessage) -> IncomingMessage:
-        properties = message.properties
-        mid = message.mid
-        acknowledge = (
-            (lambda: self.acknowledge(mid)) if self._options.manual_ack and message.qos > 0 else None
-        )
-        return IncomingMessage(
-            topic=message.topic,
-            payload=bytes(message.payload),
-            qos=message.qos,
-            retain=bool(message.retain),
-            duplicate=bool(message.dup),
-            correlation_data=getattr(properties, "CorrelationData", None),
-            response_topic=getattr(properties, "ResponseTopic", None),
-            content_type=getattr(properties, "ContentType", None),
-            user_properties=tuple((name, value) for name, value in getattr(properties, "UserProperty", ())),
-            _acknowledge=_once(acknowledge) if acknowledge is not None else None,
-        )
-
     def _acknowledged(self, _client: Client, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
-        outgoing = self._inflight.pop(mid, None)
-        if outgoing is None:
-            return
-        self._progress_at = time.monotonic()
-        code = int(reason.value)
-        if code < reasons.FAILURE:
-            outgoing.future.set_result(PublishResult(code))
-            return
-        topic = outgoing.publication.topic
-        remedy = (
-            "allow it in the broker's access rules ('hemolink broker acl' prints them)"
-            if code == reasons.NOT_AUTHORIZED
-            else "look at the broker's log"
-        )
-        outgoing.future.set_exception(
-            PublishRefused(
-                f"the broker refused a publish to {topic}: {str(reason).lower()} (0x{code:02X}): {remedy}",
-                reason_code=code,
-            )
-        )
+        self.window.acknowledge(mid, reason, time.monotonic())
 
     def _disconnected(self, _client: Client, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
-        if self.end or self._stop.is_set():
+        if self._stop.is_set():
             return
         broker = self._options.broker
         if not self._accepted:
-            self.end = reasons.silence(broker)
+            self._note("unanswered", reasons.silence(broker))
         elif flags.is_disconnect_packet_from_server:
-            self.end = reasons.refusal(broker, int(reason.value), str(reason))
             self.taken_over = int(reason.value) == reasons.SESSION_TAKEN_OVER
+            self._note("lost", reasons.refusal(broker, int(reason.value), str(reason)))
         else:
-            self.end = f"the connection to {reasons.address(broker)} was lost: connecting anew"
+            self._note("lost", f"the connection to {reasons.address(broker)} was lost: connecting anew")
 
 
-def _ignore(*_: Any) -> None:
-    """Do nothing."""
-
-
-def _once(acknowledge: Callable[[], bool]) -> Callable[[], bool]:
-    lock = threading.Lock()
-    results: list[bool] = []
-
-    def first_time_only() -> bool:
-        with lock:
-            if not results:
-                results.append(acknowledge())
-            return results[0]
-
-    return first_time_only
-
-
-def _wait_writable(connection: socket.socket, timeout_s: float) -> None:
-    """Wait until ``connection`` takes more, or the time is over."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection, selectors.EVENT_WRITE)
-        selector.select(timeout_s)
+def _events(ready: list[tuple[selectors.SelectorKey, int]], connection: Any) -> int:
+    for key, events in ready:
+        if key.fileobj is connection:
+            return events
+    return 0

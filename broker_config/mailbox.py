@@ -1,6 +1,5 @@
 """What other threads hand to a connection's network thread: publications, acknowledgements, and a bell."""
 
-import contextlib
 import selectors
 import socket
 import threading
@@ -48,6 +47,7 @@ class Mailbox:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._rung = False
         self._closed = False
 
     @property
@@ -98,13 +98,13 @@ class Mailbox:
             self.ring()
 
     def ring(self) -> None:
-        """Wake the network thread."""
+        """Wake the network thread; once is enough until it has woken."""
         if self.owned_here:
             return
         with self._lock:
-            if not self._closed:
-                with contextlib.suppress(BlockingIOError):  # full: the thread is about to wake in any case
-                    self._writer.send(b"\0")
+            if not self._closed and not self._rung:
+                self._rung = True
+                self._writer.send(b"\0")
 
     # For the network thread
 
@@ -113,10 +113,11 @@ class Mailbox:
         selector.register(self._reader, selectors.EVENT_READ)
 
     def silence(self) -> None:
-        """Stop the bell."""
-        with contextlib.suppress(BlockingIOError):
-            while self._reader.recv(4096):
-                pass
+        """Stop the bell; to be called before the mailbox is emptied, so that nothing put in later is overlooked."""
+        with self._lock:
+            if self._rung:
+                self._rung = False
+                self._reader.recv(1)
 
     def open(self) -> None:
         """Begin to take things."""

@@ -232,6 +232,13 @@ class MosquittoProcess:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id, for signals: SIGHUP makes it read its users and rules anew."""
+        if self._process is None:
+            raise BrokerFailed("Mosquitto does not run: start it first")
+        return self._process.pid
+
     def start(self) -> None:
         """Start it and wait until it listens.
 

@@ -6,7 +6,6 @@ away: whoever must not lose a message keeps it (the edge's spool) or waits (`Ses
 
 import concurrent.futures
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from broker_config import reasons
+from broker_config.backoff import STEADY_S, ReconnectPauses, backoff_s
 from broker_config.delivery import Publication
 from broker_config.errors import (
     ConnectionRefused,
@@ -23,32 +23,24 @@ from broker_config.errors import (
     PublishTimeout,
     SessionError,
 )
-from broker_config.link import Link, LinkOptions
+from broker_config.link import Ending, Link
+from broker_config.paho_client import LinkOptions
 from broker_config.settings import BrokerSettings
 from broker_config.traffic import IncomingMessage, PublishResult, Subscription
 
-__all__ = ["BrokerSettings", "IncomingMessage", "PublishResult", "Session", "Subscription", "backoff_s"]
+__all__ = [
+    "BrokerSettings",
+    "Ending",
+    "IncomingMessage",
+    "PublishResult",
+    "Session",
+    "Subscription",
+    "backoff_s",
+]
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_S = 1.0
-_STEADY_S = 10.0
 _SUSPICIOUS = 3
-_MAX_DOUBLINGS = 16
-
-
-def backoff_s(attempt: int, *, first_s: float = FIRST_PAUSE_S, max_s: float = 30.0) -> float:
-    """Return how long to pause before the next try: exponential, with full jitter.
-
-    Full jitter (uniform between nothing and the bound) spreads a fleet that lost its broker at one moment.
-
-    Args:
-        attempt: How many tries have failed in a row, from 1.
-        first_s: The bound of the first pause in seconds.
-        max_s: The bound that is never exceeded.
-    """
-    bound = min(max_s, first_s * 2.0 ** min(max(attempt - 1, 0), _MAX_DOUBLINGS))
-    return random.uniform(0.0, bound)
 
 
 class Session:
@@ -69,6 +61,7 @@ class Session:
         max_inflight: Upper bound of this client's own unacknowledged publishes; the broker's counts too.
         on_connected: Called on the network thread after each connection; it must not wait.
         on_disconnected: Called on the network thread with the reason after each loss.
+        on_failed: Called on the network thread after each try to connect that came to nothing, with how it ended.
 
     Raises:
         SessionError: If it asks for a shared subscription under MQTT 3.1.1.
@@ -89,6 +82,7 @@ class Session:
         max_inflight: int = 100,
         on_connected: Callable[[], None] | None = None,
         on_disconnected: Callable[[str], None] | None = None,
+        on_failed: Callable[[Ending], None] | None = None,
     ) -> None:
         for one in subscriptions:
             if one.topic_filter.startswith("$share/") and broker.protocol != "5":
@@ -111,6 +105,7 @@ class Session:
         self._handle = on_message
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
+        self._on_failed = on_failed
         self._changed = threading.Condition()
         self._link: Link | None = None
         self._ready: Link | None = None
@@ -234,13 +229,13 @@ class Session:
     def receive_maximum(self) -> int:
         """How many publishes may be in flight: the broker's figure (20 under 3.1.1), bounded by ``max_inflight``."""
         link = self._ready
-        return link.receive_maximum if link is not None else min(20, self._options.max_inflight)
+        return link.window.receive_maximum if link is not None else min(20, self._options.max_inflight)
 
     @property
     def maximum_packet_bytes(self) -> int | None:
         """Largest packet that the broker takes; none if it did not say and no setting does."""
         link = self._ready
-        return link.maximum_packet_bytes if link is not None else self._broker.max_packet_bytes
+        return link.window.maximum_packet_bytes if link is not None else self._broker.max_packet_bytes
 
     # Publishing
 
@@ -322,7 +317,8 @@ class Session:
     # The network thread
 
     def _run(self) -> None:
-        attempt = short = 0
+        pauses = ReconnectPauses(self._broker.reconnect_max_s)
+        short = 0
         while not self._stopping.is_set():
             with self._changed:
                 if self._stopping.is_set():
@@ -330,36 +326,34 @@ class Session:
                 link = self._link = Link(self._options, on_ready=self._became_ready, on_message=self._take)
             began = time.monotonic()
             link.run()
-            short = short + 1 if link is self._ready and time.monotonic() - began < _STEADY_S else 0
+            held_s = time.monotonic() - began if link is self._ready else 0.0
+            short = short + 1 if 0.0 < held_s < STEADY_S else 0
             if short >= _SUSPICIOUS and link.end:
                 link.end += (
                     f" (lost {short} times at once after connecting: if another client calls itself "
                     f"{self._options.client_id!r}, the broker ends one for the other; give each a name of its own)"
                 )
-            lost = self._after(link)
-            # A connection that held starts the count anew; one that ends at once (a refusal, two clients of one
-            # name that push each other out) does not.
-            steady = lost and not link.taken_over and time.monotonic() - began > _STEADY_S
-            attempt = 1 if steady else attempt + 1
-            self._stopping.wait(backoff_s(attempt, max_s=self._broker.reconnect_max_s))
+            self._after(link)
+            self._stopping.wait(pauses.after(held_s=held_s, taken_over=link.taken_over))
         with self._changed:
             self._link = self._ready = None
             self._last_error = "the session was stopped"
             self._changed.notify_all()
 
-    def _after(self, link: Link) -> bool:
+    def _after(self, link: Link) -> None:
         with self._changed:
             lost = self._ready is link
             self._ready = None
             known = self._last_error
             self._last_error = link.end or known
-            self._refused = link.refused
+            self._refused = link.ending == "refused"
             self._changed.notify_all()
         if link.end and link.end != known:
             logger.warning("%s", link.end)
         if lost and self._on_disconnected is not None:
             _guarded(lambda: self._on_disconnected(link.end), "on_disconnected")  # type: ignore[misc]
-        return lost
+        elif not lost and link.ending != "stopped" and self._on_failed is not None:
+            _guarded(lambda: self._on_failed(link.ending), "on_failed")  # type: ignore[misc]
 
     def _became_ready(self) -> None:
         link = self._link

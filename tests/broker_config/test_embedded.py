@@ -12,6 +12,7 @@ from broker_config.delivery import Publication
 from broker_config.embedded import EmbeddedBroker
 from broker_config.errors import BrokerFailed, ConnectionRefused, PayloadTooLarge
 from broker_config.session import IncomingMessage, Session, Subscription
+from tests.broker_config.rough_line import RoughLine
 from tests.broker_config.session_parts import eventually, listening, message, running, settings_for
 
 STATE = "hemolink/v1/clinic/scope-1/state"
@@ -25,12 +26,18 @@ def test_birth_will_and_goodbye(embedded_broker: EmbeddedBroker) -> None:
     broker = settings_for(embedded_broker.port, "3.1.1")
     with (
         listening(broker, STATE) as inbox,
-        running(broker, "scope-1", birth=lambda: state("online"), will=state("offline")) as session,
+        RoughLine(broker.port) as line,
+        running(
+            settings_for(line.port, "3.1.1"),
+            "scope-1",
+            birth=lambda: state("online"),
+            will=state("offline"),
+        ) as session,
     ):
         assert inbox.get(timeout=5).payload == b"online"
-        session._link._mailbox._reader.close()  # dies without DISCONNECT
-        # The broker may see the new connection before the old one's end: a late will, which births tell apart.
-        assert {inbox.get(timeout=5).payload for _ in range(2)} == {b"offline", b"online"}
+        line.cut()  # without DISCONNECT
+        # The will of the connection that was lost comes before the birth of the next one, never after it.
+        assert [inbox.get(timeout=5).payload for _ in range(2)] == [b"offline", b"online"]
         session.stop(goodbye=state("goodbye"))
         assert inbox.get(timeout=5).payload == b"goodbye"
     with listening(broker, STATE) as inbox:
