@@ -16,7 +16,7 @@ from cloud_worker.turnstile import Turnstile
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 2.0
 _CLEAR_S = 10.0
 _LOOK_S = 0.05
 

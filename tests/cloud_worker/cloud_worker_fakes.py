@@ -1,7 +1,7 @@
 """A model that answers at once, breaks on order, and an edge and clinician in one client. Also run as a process."""
 
 import hashlib
-import json
+import os
 import sys
 import threading
 import time
@@ -43,6 +43,10 @@ NOT_A_NUMBER = 17
 """To a frame of this grey value the model answers with probabilities that are not numbers."""
 
 
+ABORT, ABORT_DECODING, HANG, WRECK = 241, 242, 243, 244
+"""A frame of one of these grey values ends the process natively, or while decoding; hangs it; wrecks the engine for good."""
+
+
 class FakeModel:
     """Knows a frame by its grey value. It waits at ``gate``, and fails on everything when ``broken``."""
 
@@ -60,6 +64,8 @@ class FakeModel:
     def stop(self) -> None: ...
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
+        if image[0, 0, 0] == ABORT_DECODING:
+            os.abort()
         return np.full((3, 8, 8), image[0, 0, 0], np.float32)
 
     def infer(self, batch: Sequence[np.ndarray]) -> list[Prediction]:
@@ -68,6 +74,11 @@ class FakeModel:
         self.entered.set()
         self.gate.wait(60)
         time.sleep(self.delay_s)
+        if ABORT in values:
+            os.abort()
+        if HANG in values:
+            threading.Event().wait()
+        self.broken = self.broken or WRECK in values
         if self.broken or POISON in values:
             raise RuntimeError("the model broke")
         return [self._answer(value) for value in values]
@@ -187,24 +198,26 @@ def unknown_version(frame: Frame) -> bytes:
     return encode(frame.model_copy(update={"schema_version": 99}))
 
 
+def deliver(far: FarEnd, frames: Sequence[Frame], *, timeout_s: float = 60.0, resend_s: float = 2.0) -> None:
+    """Send frames as an edge does: again when asked, again after a while, until each is diagnosed or rejected."""
+    sent: dict[str, tuple[float, int]] = {}
+    deadline = time.monotonic() + timeout_s
+    while waiting := [one for one in frames if not {"diagnosed", "rejected"} & set(far.statuses(one))]:
+        assert time.monotonic() < deadline, far.heard()
+        for frame in waiting:
+            asked = far.statuses(frame).count("retry")
+            at, known = sent.get(frame.frame_id, (0.0, 0))
+            if time.monotonic() - at > resend_s or asked > known:
+                sent[frame.frame_id] = (time.monotonic(), asked)
+                far.send(frame)
+        time.sleep(0.02)
+
+
 def main() -> None:
     """Run a worker with the fake model: ``cloud_worker_fakes.py SETTINGS DELAY_S``."""
-    from broker_config.logs import configure  # noqa: PLC0415
-    from broker_config.process import Shutdown  # noqa: PLC0415
-    from broker_config.settings import load_settings  # noqa: PLC0415
-    from cloud_worker.settings import Settings  # noqa: PLC0415
-    from cloud_worker.worker import Worker  # noqa: PLC0415
+    from cloud_worker.daemon import serve  # noqa: PLC0415
 
-    configure("INFO", "text")
-    shutdown = Shutdown()
-    shutdown.install()
-    settings = load_settings(Path(sys.argv[1]), Settings)
-    worker = Worker(settings, model=(FakeModel(float(sys.argv[2])), IDENTITY))
-    worker.start()
-    code = worker.run(shutdown.requested)
-    worker.stop()
-    print(json.dumps(worker.status()))
-    sys.exit(code)
+    sys.exit(serve(Path(sys.argv[1]), model=lambda _: (FakeModel(float(sys.argv[2])), IDENTITY)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -87,29 +90,78 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             running.worker.stop()
 
 
-@pytest.fixture
-def worker_process(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Start workers with the fake model as processes of their own; what is left of them is killed afterwards."""
-    children: list[subprocess.Popen[str]] = []
+class WorkerProcess:
+    """A worker with the fake model as a process of its own, restarted when it ends, as a supervisor does."""
 
-    def start(port: int, *, name: str = "p1", delay_s: float = 0.0, **settings: Any) -> Any:
-        path = tmp_path / f"{name}.yaml"
-        values = {"broker": {"port": port}, "worker": name, "directory": str(tmp_path / name)} | settings
-        path.write_text(yaml.safe_dump(values))
-        log = (tmp_path / f"{name}.log").open("w")
-        child = subprocess.Popen(
-            [sys.executable, str(_FAKES), str(path), str(delay_s)],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        log.close()
-        children.append(child)
-        return child
+    def __init__(
+        self, folder: Path, port: int, *, name: str, delay_s: float, settings: dict[str, Any]
+    ) -> None:
+        self.directory = folder / name
+        self.log = folder / f"{name}.log"
+        self._settings = folder / f"{name}.yaml"
+        self._delay_s = delay_s
+        self._child: subprocess.Popen[bytes] | None = None
+        self._supervised = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.codes: list[int] = []
+        values = {"broker": {"port": port}, "worker": name, "directory": str(self.directory)} | settings
+        self._settings.write_text(yaml.safe_dump(values))
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                [sys.executable, str(_FAKES), str(self._settings), str(self._delay_s)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            )
+
+    def supervise(self) -> None:
+        """Restart it whenever it ends; `codes` collects how it did."""
+
+        def restart() -> None:
+            while not self._supervised.wait(0.02):
+                if self._child.poll() is not None:
+                    self.codes.append(self._child.returncode)
+                    self.start()
+
+        self._thread = threading.Thread(target=restart)
+        self._thread.start()
+
+    def send_signal(self, number: int) -> None:
+        self._child.send_signal(number)
+
+    def wait(self, timeout_s: float = 30.0) -> int:
+        return self._child.wait(timeout_s)
+
+    def status(self) -> dict[str, Any]:
+        port = json.loads((self.directory / "worker.port.json").read_text())["monitor"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as answer:
+            return json.load(answer)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def end(self) -> None:
+        self._supervised.set()
+        if self._thread is not None:
+            self._thread.join(10)
+        if self._child is not None and self._child.poll() is None:
+            self._child.kill()
+            self._child.wait(10)
+
+
+@pytest.fixture
+def worker_process(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start workers with the fake model as processes of their own; what is left of them is killed afterwards."""
+    started: list[WorkerProcess] = []
+
+    def start(port: int, *, name: str = "p1", delay_s: float = 0.0, **settings: Any) -> WorkerProcess:
+        process = WorkerProcess(tmp_path, port, name=name, delay_s=delay_s, settings=settings)
+        started.append(process)
+        process.start()
+        return process
 
     yield start
-    for child in children:
-        if child.poll() is None:
-            child.kill()
-        child.communicate(timeout=10)
+    for process in started:
+        process.end()
