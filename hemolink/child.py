@@ -1,4 +1,4 @@
-"""One daemon that the demo runs as a process of its own."""
+"""One daemon that the demo, or a bench, runs as a process of its own."""
 
 import json
 import os
@@ -28,38 +28,55 @@ class Child:
         module: The package to run with ``python -m``.
         settings: What to write into its settings file.
         directory: The demo's folder; the daemon's own folder is ``settings["directory"]``.
+        name: What to call it and its files, where several of one role run; the role unless given.
     """
 
-    def __init__(self, role: str, *, module: str, settings: Mapping[str, Any], directory: Path) -> None:
+    def __init__(
+        self,
+        role: str,
+        *,
+        module: str,
+        settings: Mapping[str, Any],
+        directory: Path,
+        name: str | None = None,
+    ) -> None:
         self.role = role
+        self.name = name or role
         self._module = module
         self._settings = dict(settings)
-        self._settings_path = directory / "settings" / f"{role}.yaml"
+        self._settings_path = directory / "settings" / f"{self.name}.yaml"
         self._port_path = Path(self._settings["directory"]) / f"{role}.port.json"
-        self.log_path = directory / "logs" / f"{role}.log"
+        self.log_path = directory / "logs" / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The process last started, if any."""
+        return self._process
+
     def start(self) -> None:
-        """Write the settings file and start the process; its output goes to the log file."""
+        """Write the settings file and start the process; its output is added to the log file."""
         for path in (self._settings_path, self.log_path, self._port_path):
             path.parent.mkdir(parents=True, exist_ok=True)
         self._port_path.unlink(missing_ok=True)  # a port of an earlier run would be believed
         self._settings_path.write_text(yaml.safe_dump(self._settings, sort_keys=False), encoding="utf-8")
-        # Settings in the environment would override the demo's own; the demo is the same everywhere.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HEMOLINK_")}
-        with self.log_path.open("wb") as log:
+        with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [
-                    sys.executable,
-                    *("-m", "hemolink.leash", str(os.getpid())),
-                    *(self._module, "--settings", str(self._settings_path)),
-                ],
+                self._command(self._module, "--settings", str(self._settings_path)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=self._environment(),
                 start_new_session=True,  # Ctrl-C reaches the demo alone, which stops the others in order
             )
+
+    def _command(self, *module: str) -> list[str]:
+        """Return the command line that runs a module with its arguments."""
+        return [sys.executable, "-m", "hemolink.leash", str(os.getpid()), *module]
+
+    def _environment(self) -> dict[str, str]:
+        """Return the process's environment; settings in it would override the demo's own, which is the same everywhere."""
+        return {name: value for name, value in os.environ.items() if not name.startswith("HEMOLINK_")}
 
     def check(self) -> None:
         """Raise if the process has ended by itself.
