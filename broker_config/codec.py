@@ -8,9 +8,9 @@ import json
 from typing import Any, TypeVar
 
 import cbor2
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from broker_config import cbor_profile
+from broker_config import cbor_profile, messages
 from broker_config.errors import DecodeError, UnknownVersion
 from broker_config.messages import SCHEMA_VERSION, Frame, Message
 
@@ -20,6 +20,13 @@ MAX_JSON_BYTES = 1_000_000
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 M = TypeVar("M", bound=Message)
+
+_FIELD_NAMES = frozenset(
+    name
+    for model in vars(messages).values()
+    if isinstance(model, type) and issubclass(model, BaseModel)
+    for name in model.model_fields
+) | frozenset(messages.CLASSES)
 
 
 def encode(message: Message) -> bytes:
@@ -42,7 +49,8 @@ def decode(payload: bytes, message_type: type[M]) -> M:
     fields = _fields(payload, message_type)
     version = fields.get("schema_version", SCHEMA_VERSION)
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
-        shown = f"{version!r:.40}" if isinstance(version, int | str) else type(version).__name__
+        # Text of the payload belongs in no log: it may be anybody's name.
+        shown = f"{version!r:.40}" if isinstance(version, int) else type(version).__name__
         raise UnknownVersion(
             f"a {message_type.kind} of schema version {shown}: this release reads versions 1 to {SCHEMA_VERSION}; "
             "upgrade the receiver first, then the senders",
@@ -53,7 +61,7 @@ def decode(payload: bytes, message_type: type[M]) -> M:
         return message_type.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part)[:40] for part in first["loc"][:6]) or "message"
+        where = ".".join(_shown(part) for part in first["loc"][:6]) or "message"
         cause = f"whose {where} is not valid ({first['msg']})"
     except Exception as error:  # noqa: BLE001 - a validator that trips over hostile input means the same
         cause = f"with a value out of all bounds ({type(error).__name__})"
@@ -90,6 +98,11 @@ def _fields(payload: bytes, message_type: type[Message]) -> dict[str, Any]:
             code="not_a_map",
         )
     return fields
+
+
+def _shown(part: str | int) -> str:
+    """Return a part of a path for a message: a field's name or a number, and never a key that the sender chose."""
+    return str(part) if isinstance(part, int) or part in _FIELD_NAMES else "(key)"
 
 
 def _cause(error: Exception) -> str:

@@ -79,9 +79,10 @@ _ROWS = (
         "state",
         messages.DeviceState,
         ("edge",),
-        ("dashboard", "worker", "operator"),
+        ("dashboard", "worker", "operator", "edge"),
         retain=True,
-        why="retained, so that a late subscriber sees every device at once; birth guards against a late will",
+        why="retained, so that a late subscriber sees every device at once; birth guards against a late will, and "
+        "an edge reads its own to correct one",
     ),
     Delivery(
         "command",

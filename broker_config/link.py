@@ -313,17 +313,21 @@ class Link:
         if mid != self._suback_mid:
             return
         for subscription, reason in zip(self._wanted, reason_codes, strict=False):
-            if reason.is_failure:
-                self._note(
-                    "refused",
-                    f"the broker at {reasons.address(self._options.broker)} refused the subscription "
-                    f"{subscription.topic_filter} ({str(reason).lower()}): allow it in the broker's access rules, or "
-                    "use a broker that supports it (the embedded one has no shared subscriptions)",
-                )
-                connection = client.socket()
-                if connection is not None:
-                    connection.shutdown(socket.SHUT_RDWR)
-                return
+            if not reason.is_failure:
+                continue
+            sentence = (
+                f"the broker at {reasons.address(self._options.broker)} refused the subscription "
+                f"{subscription.topic_filter} ({str(reason).lower()}): allow it in the broker's access rules, or "
+                "use a broker that supports it (the embedded one has no shared subscriptions)"
+            )
+            if not subscription.required:
+                logger.warning("%s; going on without it", sentence)
+                continue
+            self._note("refused", sentence)
+            connection = client.socket()
+            if connection is not None:
+                connection.shutdown(socket.SHUT_RDWR)
+            return
         self._become_ready()
 
     def _become_ready(self) -> None:

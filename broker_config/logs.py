@@ -6,6 +6,8 @@ A record carries its ids as ``extra={"frame_id": ..., "case": ...}``; both forms
 import json
 import logging
 import sys
+import threading
+import time
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -22,6 +24,9 @@ _QUIET = (
     "uvicorn.access",
 )
 _MAX_VALUE = 200
+_BURST = 20
+_PER_S = 1.0
+_MAX_KINDS = 1000
 
 
 def _ids(record: logging.LogRecord) -> dict[str, object]:
@@ -44,7 +49,10 @@ class TextFormatter(logging.Formatter):
         ids = "".join(f" {key}={str(value)[:_MAX_VALUE]}" for key, value in _ids(record).items())
         line = _one_line(f"{at}Z {record.levelname:<7} {record.name}: {record.getMessage()}{ids}")
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            # A traceback ends with an exception's text, which may be somebody else's.
+            line += "".join(
+                f"\n{_one_line(part)}" for part in self.formatException(record.exc_info).split("\n")
+            )
         return line
 
 
@@ -64,7 +72,40 @@ class JsonFormatter(logging.Formatter):
                 fields[key] = value if isinstance(value, bool | int | float) else str(value)[:_MAX_VALUE]
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False)
+        # ASCII alone: a terminal must not obey what a text carries (U+202E, C1 controls), nor a reader split at U+2028.
+        return json.dumps(fields)
+
+
+class FloodGate(logging.Filter):
+    """Lets twenty records of a kind through at once and then one a second, with the number of those left out.
+
+    A kind is a logger and the text of its message before the values are filled in, so that a flood of malformed
+    messages fills no disk and hides no other news.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._kinds: dict[tuple[str, str], list[float]] = {}  # tokens, when counted, records left out
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record goes through."""
+        now = time.monotonic()
+        with self._lock:
+            if len(self._kinds) > _MAX_KINDS:
+                self._kinds.clear()
+            kind = self._kinds.setdefault((record.name, str(record.msg)), [_BURST, now, 0])
+            tokens = min(_BURST, kind[0] + (now - kind[1]) * _PER_S)
+            kind[1] = now
+            if tokens < 1:
+                kind[0] = tokens
+                kind[2] += 1
+                return False
+            kind[0], left_out, kind[2] = tokens - 1, int(kind[2]), 0
+        if left_out:
+            record.msg = f"{record.getMessage()} ({left_out} like it were left out)"
+            record.args = None
+        return True
 
 
 def configure(level: str = "INFO", form: Literal["text", "json"] = "text") -> None:
@@ -75,6 +116,7 @@ def configure(level: str = "INFO", form: Literal["text", "json"] = "text") -> No
         form: ``text`` for people, ``json`` for machines.
     """
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(FloodGate())
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     for old in list(root.handlers):

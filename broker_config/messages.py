@@ -292,6 +292,14 @@ class DeviceState(Message):
     ] = 0
     spooled: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames waiting for a receipt")] = 0
     spool_bytes: Count = 0
+    oldest_waiting: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=LARGEST_COUNT,
+            description="number of the oldest frame that waits for a receipt, parked ones not counted; none if none",
+        ),
+    ] = None
     parked: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames that wait for a person")] = 0
     settled: Annotated[
         int, Field(ge=0, le=LARGEST_COUNT, description="frames whose final receipt came since the start")
@@ -340,6 +348,9 @@ class Command(Message):
     priority: Priority | None = Field(None, description="for case-start")
     frames: Annotated[int, Field(ge=1, le=10000)] | None = Field(None, description="for capture")
     settings: dict[Text, Text | int | Finite | bool] = Field(default_factory=dict, description="for settings")
+    frame_ids: tuple[FrameId, ...] = Field(
+        (), max_length=1000, description="for retry: rejected frames to send again from the spool"
+    )
     at: Moment
 
 

@@ -1,11 +1,13 @@
 """The small web server of a daemon: is it alive, is it ready, how much has it done.
 
-``/healthz`` answers 200 while the process lives; ``/readyz`` 200 or 503 with one sentence; ``/metrics`` in the
+``/healthz`` answers 200 while the daemon lives, 503 with one sentence if it is stuck; ``/readyz`` 200 or 503 with one sentence; ``/metrics`` in the
 Prometheus text format; ``/status`` as JSON. It listens on the loopback by default and never shows an image or a name.
 """
 
+import contextlib
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,8 +22,16 @@ logger = logging.getLogger(__name__)
 _TEXT = "text/plain; charset=utf-8"
 
 
+_POLL_S = 5.0
+"""How often an idle monitor wakes; `Monitor.stop` does not wait for it."""
+
+
 def _always_ready() -> tuple[bool, str]:
     return True, "ready"
+
+
+def _always_alive() -> tuple[bool, str]:
+    return True, "alive"
 
 
 class _Server(ThreadingHTTPServer):
@@ -37,6 +47,8 @@ class Monitor:
         port: Port, or 0 for any free one.
         ready: Returns whether the daemon can do its work, and one sentence that says why not. Called from the
             server's threads, so it must be quick and thread-safe.
+        alive: Returns whether the daemon can ever do its work again without a restart, and one sentence: a thread of
+            it that is stuck or gone makes ``/healthz`` answer 503, so that whoever watches it restarts it.
         registry: Where the daemon's metrics are registered; its own, never the process-wide one.
         status: Returns what ``/status`` serves as JSON.
     """
@@ -47,12 +59,14 @@ class Monitor:
         port: int = 0,
         *,
         ready: Callable[[], tuple[bool, str]] = _always_ready,
+        alive: Callable[[], tuple[bool, str]] = _always_alive,
         registry: CollectorRegistry | None = None,
         status: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._ready = ready
+        self._alive = alive
         self._registry = registry if registry is not None else CollectorRegistry()
         self._status = status
         self._server: _Server | None = None
@@ -100,14 +114,19 @@ class Monitor:
                 "monitor.port to 0 for any free one"
             ) from None
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="monitor", daemon=True
+            target=self._server.serve_forever, kwargs={"poll_interval": _POLL_S}, name="monitor", daemon=True
         )
         self._thread.start()
 
     def stop(self) -> None:
         """Stop listening. Harmless when not started."""
         if self._server is not None and self._thread is not None:
-            self._server.shutdown()
+            ending = threading.Thread(target=self._server.shutdown)
+            ending.start()
+            while ending.is_alive():  # a knock on its own door wakes it, so that it need not poll for its end
+                with contextlib.suppress(OSError):
+                    socket.create_connection((self._host, self.port), 0.5).close()
+                ending.join(0.05)
             self._server.server_close()
             self._thread.join(5)
             self._server = self._thread = None
@@ -117,7 +136,8 @@ class Monitor:
         try:
             match path:
                 case "/healthz":
-                    return 200, _TEXT, b"alive\n"
+                    alive, sentence = self._alive()
+                    return (200 if alive else 503), _TEXT, f"{sentence}\n".encode()
                 case "/readyz":
                     ready, sentence = self._ready()
                     return (200 if ready else 503), _TEXT, f"{sentence}\n".encode()

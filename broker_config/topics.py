@@ -22,7 +22,7 @@ from typing import Literal, get_args
 from broker_config.errors import TopicError
 
 Priority = Literal["stat", "routine"]
-Verb = Literal["capture", "pause", "resume", "settings", "status", "case-start", "case-stop"]
+Verb = Literal["capture", "pause", "resume", "settings", "status", "case-start", "case-stop", "retry"]
 TopicKind = Literal[
     "frame", "diagnosis", "receipt", "rejected", "state", "command", "response", "worker-state", "fleet-model"
 ]

@@ -16,12 +16,15 @@ class Subscription:
         qos: Highest quality of service to be delivered at.
         no_local: Do not deliver what this session publishes itself (MQTT 5).
         retain_as_published: Deliver the retain flag as it was published (MQTT 5).
+        required: Whether the session is of no use without it. A broker that refuses one that is not is told of in
+            the log, and the connection stands.
     """
 
     topic_filter: str
     qos: int = 1
     no_local: bool = False
     retain_as_published: bool = False
+    required: bool = True
 
 
 @dataclass(frozen=True)

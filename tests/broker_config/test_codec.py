@@ -337,3 +337,17 @@ def test_a_publication_carries_its_row() -> None:
     assert made.correlation_data == message.frame_id.encode()
     command = publication("t", one_of_each()[5], response_topic="r")
     assert (command.expiry_s, command.retain, command.response_topic) == (30, False, "r")
+
+
+def test_no_text_of_a_payload_stands_in_an_error() -> None:
+    name = "MUELLER ANNA"
+    fields = json.loads(encode(one_of_each()[5]))
+    for changes in ({"schema_version": name}, {"settings": {name: [1]}}, {"verb": name}, {"at": name}):
+        with pytest.raises(DecodeError) as caught:
+            decode(json.dumps({**fields, **changes}).encode(), Command)
+        assert name not in str(caught.value)
+
+
+def test_a_retry_names_its_frames() -> None:
+    order = Command(request_id=new_frame_id(), verb="retry", frame_ids=(new_frame_id(),), at=now())
+    assert decode(encode(order), Command) == order

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -146,3 +147,56 @@ def test_the_contract_is_quick_to_import_and_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_stuck_daemon_is_not_alive() -> None:
+    with_fault = Monitor(alive=lambda: (False, "the network thread has ended: restart this daemon"))
+    assert with_fault.answer("/healthz")[::2] == (503, b"the network thread has ended: restart this daemon\n")
+
+
+def test_a_monitor_ends_at_once_though_it_hardly_polls() -> None:
+    monitor = Monitor()
+    monitor.start()
+    began = time.monotonic()
+    monitor.stop()
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_flood_of_one_kind_is_thinned_and_hides_no_other(
+    form: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    clock = [0.0]
+    monkeypatch.setattr("broker_config.logs.time.monotonic", lambda: clock[0])
+    try:
+        logs.configure("info", form)
+        for number in range(1000):
+            logging.getLogger("x").warning("malformed %d", number)
+        logging.getLogger("x").warning("other news")
+        clock[0] = 1.0
+        logging.getLogger("x").warning("malformed %d", 1000)
+        lines = capsys.readouterr().err.splitlines()
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    assert len(lines) == 22
+    assert "other news" in lines[20]
+    assert "malformed 1000 (980 like it were left out)" in lines[21]
+
+
+def test_an_exceptions_text_forges_no_record(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    try:
+        for form in ("text", "json"):
+            logs.configure("info", form)
+            forged = ValueError("x\x1b[31m\u202e\u2028\x85")
+            logging.getLogger("x").error("failed", exc_info=forged)
+        written = capsys.readouterr().err
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    assert written.isascii()
+    assert "\x1b" not in written

@@ -50,6 +50,7 @@ ALLOWED = [
     ("edge.clinic.scope-1", TOPICS.frame("clinic", "scope-1", "stat")),
     ("edge.clinic.scope-1", TOPICS.state("clinic", "scope-1")),
     ("edge.clinic.scope-1", TOPICS.response("clinic", "scope-1", "pause")),
+    ("edge.clinic.scope-1", TOPICS.rejected("clinic", "scope-1")),
     ("worker.w1", TOPICS.diagnosis("clinic", "scope-1")),
     ("worker.w1", TOPICS.receipt("clinic", "scope-1")),
     ("worker.w1", TOPICS.rejected("clinic", "scope-1")),
@@ -58,12 +59,16 @@ ALLOWED = [
     ("dashboard.clinic.board", TOPICS.command("clinic", "scope-2", "pause")),
     ("operator.ops", TOPICS.fleet_model()),
     ("operator.ops", TOPICS.command("clinic", "scope-1", "capture")),
+    ("operator.ops", TOPICS.command("clinic", "scope-1", "retry")),
 ]
 DENIED = [
     ("edge.clinic.scope-1", TOPICS.frame("clinic", "scope-2", "stat")),
     ("edge.clinic.scope-1", TOPICS.diagnosis("clinic", "scope-1")),
     ("edge.clinic.scope-1", TOPICS.receipt("clinic", "scope-1")),
     ("edge.clinic.scope-1", TOPICS.command("clinic", "scope-1", "pause")),
+    ("edge.clinic.scope-1", TOPICS.rejected("clinic", "scope-2")),
+    ("edge.clinic.scope-1", TOPICS.state("clinic", "scope-2")),
+    ("edge.clinic.scope-1", TOPICS.worker_state("w1")),
     ("edge.clinic.scope-1", TOPICS.fleet_model()),
     ("worker.w1", TOPICS.frame("clinic", "scope-1", "stat")),
     ("worker.w1", TOPICS.worker_state("w2")),
@@ -114,6 +119,26 @@ def test_mosquitto_enforces_who_may_receive(site: tuple[SiteFiles, int]) -> None
         assert worker.get(timeout=5).payload == b"frame"
         assert board.get(timeout=5).payload == b"frame"
         assert spied.get(timeout=5).payload == b"yours"
+        with pytest.raises(queue.Empty):
+            spied.get(timeout=0.2)
+
+
+@pytest.mark.mosquitto
+def test_an_edge_reads_the_fleets_states_and_its_own_and_no_other_devices(
+    site: tuple[SiteFiles, int],
+) -> None:
+    files, port = site
+    with (
+        listening(settings_of(files, "edge.clinic.scope-1", port), "hemolink/#", client_id="spy") as spied,
+        running(settings_of(files, "worker.w1", port), "w") as worker,
+        running(settings_of(files, "edge.clinic.scope-1", port), "s1") as own,
+        running(settings_of(files, "edge.clinic.scope-2", port), "s2") as other,
+    ):
+        other.publish(message(TOPICS.state("clinic", "scope-2"), b"another device"))
+        other.publish(message(TOPICS.rejected("clinic", "scope-2"), b"another device"))
+        worker.publish(message(TOPICS.worker_state("w1"), b"worker"))
+        own.publish(message(TOPICS.state("clinic", "scope-1"), b"own"))
+        assert [spied.get(timeout=5).payload for _ in range(2)] == [b"worker", b"own"]
         with pytest.raises(queue.Empty):
             spied.get(timeout=0.2)
 

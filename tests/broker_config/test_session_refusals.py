@@ -1,7 +1,9 @@
 """What a session says and does when a broker refuses it, or is none."""
 
+import os
 import queue
 import re
+import signal
 import socket
 from pathlib import Path
 
@@ -12,11 +14,12 @@ from broker_config.errors import (
     NotConnected,
 )
 from broker_config.mosquitto import MosquittoProcess, render_passwords
-from broker_config.session import Session
+from broker_config.session import Session, Subscription
 from tests.broker_config.session_parts import (
     CONNACK_5,
     eventually,
     fake_broker,
+    message,
     read_packet,
     running,
     settings_for,
@@ -108,3 +111,58 @@ def test_a_broker_that_names_the_takeover_is_believed() -> None:
     told: queue.Queue[str] = queue.Queue()
     with fake_broker(serve) as port, running(settings_for(port), "twin", on_disconnected=told.put):
         assert "give every device and worker a name of its own" in told.get(timeout=5)
+
+
+def test_a_refused_subscription_that_is_not_required_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def serve(guest: socket.socket) -> None:
+        read_packet(guest)
+        guest.sendall(CONNACK_5)
+        guest.sendall(bytes([0x90, 5, *read_packet(guest)[1][:2], 0, 1, 0x87]))
+        read_packet(guest)
+
+    with fake_broker(serve) as port:
+        wanted = [Subscription("a"), Subscription("fleet/+/state", required=False)]
+        with running(settings_for(port), "p", subscriptions=wanted) as session:
+            assert session.connected
+        session = Session(settings_for(port), client_id="p", subscriptions=[wanted[0], Subscription("b")])
+        with pytest.raises(ConnectionRefused, match="refused the subscription b"):
+            session.connect(5)
+    assert "refused the subscription fleet/+/state (not authorized): allow it" in caplog.text
+
+
+def test_a_revoked_credential_ends_the_connection_and_a_restored_one_brings_it_back(tmp_path: Path) -> None:
+    users = tmp_path / "passwords"
+    others = {"scope-2": "other"}
+    granted = render_passwords({"scope-1": "right", **others})
+    users.write_text(granted)
+    with MosquittoProcess(tmp_path / "m", password_file=users) as server:
+
+        def rewrite(text: str) -> None:
+            users.write_text(text)
+            os.kill(server.pid, signal.SIGHUP)
+
+        (tmp_path / "secret").write_text("right\n")
+        broker = settings_for(server.port, username="scope-1", password_file=tmp_path / "secret")
+        other = settings_for(server.port, username="scope-2", password="other")
+        told: queue.Queue[str] = queue.Queue()
+        with (
+            running(broker, "scope-1", on_disconnected=told.put) as session,
+            running(other, "scope-2") as bystander,
+        ):
+            rewrite(render_passwords(others))
+            assert told.get(timeout=10)
+            # It keeps trying, and says what a person can do about it.
+            eventually(
+                lambda: "check broker.username and the content of broker.password_file" in session.last_error
+            )
+            with pytest.raises(NotConnected, match=r"broker\.password_file"):
+                session.publish(message("a/b"))
+            rewrite(granted)
+            assert session.wait_connected(10)
+            assert session.last_error == ""
+            # A password changed on both sides needs no restart either.
+            (tmp_path / "secret").write_text("changed\n")
+            rewrite(render_passwords({"scope-1": "changed", **others}))
+            assert told.get(timeout=10)
+            assert session.wait_connected(10)
+            assert bystander.connections == 1
