@@ -4,7 +4,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,12 +14,23 @@ from edge_agent.capture import CaptureLoop
 from edge_agent.case_book import CaseBook
 from edge_agent.errors import CaseRefused, EdgeError
 from edge_agent.settings import Settings
+from edge_agent.spool import Spool
 
 logger = logging.getLogger(__name__)
 
 CHANGEABLE_SECTIONS = ("quality", "encoding")
 CHANGEABLE_KEYS = ("interval_s",)
-_REMEMBERED = 1000
+_MAX_REMEMBERED = 1000
+_MAX_SENTENCE = 2000
+_MAX_RETRIED = 100_000
+
+
+class _NotObeyed(EdgeError):
+    """Raised when an order is not obeyed whatever it says."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -37,12 +48,26 @@ class Arrived:
     retained: bool = False
 
 
+@dataclass(frozen=True)
+class Obeyed:
+    """What became of an order.
+
+    Attributes:
+        outcome: ``taken``, or a stable code of why it was not obeyed.
+        response: The answer; none for an order that was answered before.
+    """
+
+    outcome: str
+    response: CommandResponse | None = None
+
+
 class OrderDesk:
     """Obeys each order once and answers it. One thread uses it.
 
     Args:
         capture: The capture loop.
         cases: The case book.
+        spool: The spool.
         state: Makes the device's state for the answer.
         max_age_s: An older order is refused.
         clock: Present time in UTC.
@@ -53,65 +78,83 @@ class OrderDesk:
         *,
         capture: CaptureLoop,
         cases: CaseBook,
+        spool: Spool,
         state: Callable[[], DeviceState],
         max_age_s: float,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self._capture = capture
         self._cases = cases
+        self._spool = spool
         self._state = state
         self._max_age_s = max_age_s
         self._clock = clock
-        self._answered: OrderedDict[str, None] = OrderedDict()
+        self._obeyed: OrderedDict[str, datetime] = OrderedDict()
 
-    def obey(self, arrived: Arrived) -> CommandResponse | None:
-        """Carry out an order.
-
-        Returns:
-            The answer, or None for an order that was answered before.
-        """
+    def obey(self, arrived: Arrived) -> Obeyed:
+        """Carry out an order."""
         command = arrived.command
-        if command.request_id in self._answered:
-            return None
-        self._answered[command.request_id] = None
-        while len(self._answered) > _REMEMBERED:
-            self._answered.popitem(last=False)
+        if command.request_id in self._obeyed:
+            return Obeyed("repeated")
+        outcome = "taken"
         try:
             self._check(arrived)
-            done = self._carry_out(command)
-            ok = True
+            self._remember(command)
+            done, ok = self._carry_out(command), True
+        except _NotObeyed as error:
+            done, ok, outcome = str(error), False, error.code
         except EdgeError as error:
-            done, ok = str(error), False
+            done, ok, outcome = str(error), False, "refused"
         logger.log(
             logging.INFO if ok else logging.WARNING,
             "order %s: %s",
             command.verb,
-            done,
+            # What strangers may have written into the keys of a settings order belongs into the answer, not into the log.
+            done if ok or command.verb != "settings" else "refused",
             extra={"request_id": command.request_id},
         )
-        return CommandResponse(
+        response = CommandResponse(
             request_id=command.request_id,
             verb=command.verb,
             ok=ok,
-            message=done,
+            message=done[:_MAX_SENTENCE],
             state=self._state(),
             at=self._clock(),
         )
+        return Obeyed(outcome, response)
 
     def _check(self, arrived: Arrived) -> None:
         command = arrived.command
         if command.verb != arrived.verb:
-            raise EdgeError(
-                f"the order says {command.verb!r} and its topic {arrived.verb!r}: make them agree"
+            raise _NotObeyed(
+                f"the order says {command.verb!r} and its topic {arrived.verb!r}: make them agree",
+                code="verb_mismatch",
             )
         if arrived.retained:
-            raise EdgeError("the order was retained, so it may be old: send orders without the retain flag")
+            raise _NotObeyed(
+                "the order was retained, so it may be old: send orders without the retain flag",
+                code="retained",
+            )
         age_s = (self._clock() - command.at).total_seconds()
         if abs(age_s) > self._max_age_s:
-            raise EdgeError(
+            raise _NotObeyed(
                 f"the order was issued {age_s:.0f} s ago by its own account, and the limit is {self._max_age_s:.0f} s: "
-                "send it again, and check both clocks"
+                "send it again, and check both clocks",
+                code="too_old",
             )
+
+    def _remember(self, command: Command) -> None:
+        """Remember an order until its age alone would have it refused, so that none is ever obeyed twice."""
+        horizon = self._clock() - timedelta(seconds=self._max_age_s)
+        while self._obeyed and next(iter(self._obeyed.values())) < horizon:
+            self._obeyed.popitem(last=False)
+        if len(self._obeyed) >= _MAX_REMEMBERED:
+            raise _NotObeyed(
+                f"{len(self._obeyed)} orders came within {self._max_age_s:.0f} s: send it again later",
+                code="overflow",
+            )
+        # It stays young for as long as its own account lets it, even if that lies ahead of this clock.
+        self._obeyed[command.request_id] = max(command.at, self._clock())
 
     def _carry_out(self, command: Command) -> str:
         match command.verb:
@@ -131,7 +174,18 @@ class OrderDesk:
                 wanted = command.frames or 1
                 self._capture.take(wanted)
                 return f"{wanted} fields will be taken, then capture is paused"
+            case "retry":
+                return self._retry(command.frame_ids)
         return "this is the state"
+
+    def _retry(self, frame_ids: tuple[str, ...]) -> str:
+        """Take parked frames back into the row; without ids, all of them."""
+        wanted = frame_ids or tuple(
+            row.frame_id for row in self._spool.rows(state="parked", limit=_MAX_RETRIED)
+        )
+        absent = [frame_id for frame_id in wanted if not self._spool.retry(frame_id)]
+        told = f"{len(wanted) - len(absent)} of {len(wanted)} frames go back into the row"
+        return f"{told}; not parked here: {', '.join(absent)}" if absent else told
 
     def _change_case(self, command: Command) -> str:
         if command.verb == "case-stop":

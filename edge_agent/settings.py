@@ -48,6 +48,17 @@ class DeliverySettings(Section):
         10.0, gt=0, le=3600, description="without a receipt for so long a frame is published again"
     )
     resend_max_s: float = Field(300.0, gt=0, le=86_400, description="upper bound of the growing pause")
+    lease_s: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="for so long after 'diagnosed' a frame is not sent again: the time the record has to commit it",
+    )
+    resend: bool = Field(
+        default=True,
+        description="false only to show what the resend rule is for: a frame that the broker acknowledged is then never "
+        "sent again",
+    )
 
 
 class CommandSettings(Section):

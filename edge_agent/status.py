@@ -1,5 +1,6 @@
 """What the agent has done and what is wrong: counters, alarms, metrics, and the device's state made of them."""
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -7,6 +8,8 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Metric
+
+logger = logging.getLogger(__name__)
 
 AlarmCode = Literal[
     "camera",
@@ -16,11 +19,14 @@ AlarmCode = Literal[
     "capture",
     "uplink",
     "uplink_disk",
+    "reserve",
     "damaged_spool",
     "broker",
     "refused",
     "no_worker",
     "unanswered",
+    "stumbling",
+    "name_clash",
     "parked",
 ]
 _STOPS_WORK: frozenset[AlarmCode] = frozenset({"camera", "case", "spool", "disk", "capture"})
@@ -51,10 +57,16 @@ class Alarms:
                 self.changed.set()
             return was
 
-    def has(self, code: AlarmCode) -> bool:
-        """Return whether an alarm is raised."""
-        with self._lock:
-            return code in self._raised
+    def complain(self, code: AlarmCode, sentence: str) -> bool:
+        """Raise an alarm and log it when it is new, or clear it where the sentence is empty; returns whether that is new."""
+        new = self.set(code, sentence)
+        if new and sentence:
+            logger.error("%s", sentence)
+        return new
+
+    def set(self, code: AlarmCode, sentence: str) -> bool:
+        """Raise an alarm, or clear it where the sentence is empty; returns whether that is new."""
+        return self.raise_(code, sentence) if sentence else self.clear(code)
 
     @property
     def sentence(self) -> str:
@@ -86,6 +98,12 @@ class Counters:
         self._labels = 0
         self.started_at = time.time()
         self.registry = CollectorRegistry()
+        self.messages = Metric(
+            "hemolink_edge_messages",
+            "Messages from the broker, each once",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
         self.spooled = Gauge(
             "hemolink_edge_spooled", "Frames that wait for a receipt", registry=self.registry
         )
@@ -142,10 +160,19 @@ class Counters:
         with self._lock:
             self._labels += 1
 
-    def settled(self) -> None:
-        """Count a frame that the far end has."""
+    def settled(self, frames: int) -> None:
+        """Count frames that the far end has."""
         with self._lock:
-            self._settled += 1
+            self._settled += frames
+
+    def message(self, kind: str, outcome: str) -> None:
+        """Count a message from the broker.
+
+        Args:
+            kind: ``receipt``, ``command``, ``worker-state``, ``state`` or ``other``.
+            outcome: ``taken``, or a stable code of why it was not.
+        """
+        self.messages.labels(kind, outcome).inc()
 
     @property
     def taken(self) -> int:

@@ -46,6 +46,7 @@ class Microscope:
         pixel_size_um: float = 0.125,
         seed: int = 0,
         faults: Faults | None = None,
+        captures: int = 0,
     ) -> None:
         """Put a slide on the stage.
 
@@ -56,6 +57,8 @@ class Microscope:
             pixel_size_um: Size of a pixel on the slide, 0.04 to 1 micrometre.
             seed: Seed of everything that is not tissue.
             faults: How often things go wrong; mild by default.
+            captures: How many pictures were taken before this one began: with the same number, noise and faults go on
+                as they would have.
 
         Raises:
             SettingError: If a size is outside its range.
@@ -72,7 +75,7 @@ class Microscope:
         self._width, self._height, self._pixel_um = width, height, pixel_size_um
         self._seed = seed
         self._faults = faults or Faults()
-        self._captures = 0
+        self._captures = captures
         self._fields = 0
         self._tiles: OrderedDict[tuple[int, int], Tile] = OrderedDict()
         self._x_um, self._y_um = self._field_centre(0)

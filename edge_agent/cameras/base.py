@@ -62,15 +62,21 @@ def _nothing_seen(_source: str) -> bool:
     return False
 
 
+def _nothing_forgotten() -> int:
+    return 0
+
+
 @dataclass(frozen=True)
 class CameraContext:
     """What the agent lends a camera.
 
     Attributes:
         seen: Tells whether the picture with this token has been dealt with, in this run or an earlier one.
+        forgotten: Rises when a picture that had been dealt with must be taken again, because the disk lost its frame.
     """
 
     seen: Callable[[str], bool] = _nothing_seen
+    forgotten: Callable[[], int] = _nothing_forgotten
 
 
 class Camera(Protocol):

@@ -14,6 +14,8 @@ from edge_agent.cameras.settings import FolderSettings
 from edge_agent.errors import CameraEnded, CameraError, UnreadableFrame
 
 _RESCAN_S = 0.25
+_FULL_SCAN_S = 5.0  # a file that is written over changes no time of its folder
+_CLOCK_GRAIN_NS = 2_000_000_000  # of the coarsest file system
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,14 @@ class FolderCamera:
     def __init__(self, settings: FolderSettings, context: CameraContext) -> None:
         self._settings = settings
         self._seen = context.seen
+        self._forgotten = context.forgotten
+        self._forgotten_before = 0
         self._ready: deque[_File] = deque()
         self._unsettled: dict[str, tuple[_File, float]] = {}
         self._offered: dict[str, _File] = {}
         self._number = 0
+        self._scanned_at = 0.0
+        self._folder_ns = 0
 
     @property
     def description(self) -> str:
@@ -66,7 +72,8 @@ class FolderCamera:
         """Return the next file's picture; see `Camera`."""
         deadline = time.monotonic() + timeout_s
         while not self._ready:
-            self._scan()
+            if self._may_have_changed():
+                self._scan()
             if self._ready:
                 break
             if not self._settings.watch and not self._unsettled:
@@ -83,11 +90,31 @@ class FolderCamera:
             self._offered.pop(file.name, None)
         self._ready.clear()
         self._unsettled.clear()
+        self._folder_ns = 0
+
+    def _may_have_changed(self) -> bool:
+        """Whether a scan is worth while: one look at the folder is cheaper than one at each of its thousands of files."""
+        if self._forgotten() != self._forgotten_before or self._unsettled:
+            return True
+        if time.monotonic() - self._scanned_at > _FULL_SCAN_S:
+            return True
+        try:
+            return self._settings.path.stat().st_mtime_ns != self._folder_ns
+        except OSError:
+            return True
 
     def _scan(self) -> None:
         """Put every new and settled file into the row, by name."""
+        self._scanned_at = time.monotonic()
+        if (forgotten := self._forgotten()) != self._forgotten_before:
+            self._forgotten_before = forgotten
+            waiting = {file.name for file in self._ready}
+            self._offered = {name: file for name, file in self._offered.items() if name in waiting}
         present: dict[str, _File] = {}
         try:
+            changed_ns = self._settings.path.stat().st_mtime_ns
+            # A change within one tick of the clock would not show: a fresh time is not believed.
+            self._folder_ns = changed_ns if time.time_ns() - changed_ns > _CLOCK_GRAIN_NS else 0
             with os.scandir(self._settings.path) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):

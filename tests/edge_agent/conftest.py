@@ -137,7 +137,7 @@ def edge_settings(tmp_path: Path) -> Callable[..., Settings]:
             "device": DEVICE,
             "directory": str(tmp_path / "edge"),
             "camera": camera,
-            "delivery": {"resend_after_s": 1.0, "resend_max_s": 1.0},
+            "delivery": {"resend_after_s": 1.0, "resend_max_s": 1.0, "lease_s": 1.0},
             "spool": {"min_free_bytes": 0},
             "heartbeat_s": 0.5,
             "drain_s": 2.0,
