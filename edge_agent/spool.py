@@ -1,8 +1,9 @@
 """The spool: every frame on disk until the far end has it.
 
-One SQLite database in write-ahead mode, one row a frame (and its payload beside it). A frame is durable (synced to the disk) before `Spool.add`
-returns. What the uplink notes about it afterwards (sent, diagnosed, deleted) is committed without a sync: after a power
-cut it may be forgotten, the frame is then sent again, and the record knows it by its id. So a frame costs one sync.
+One SQLite database in write-ahead mode, one row a frame (and its payload beside it). A frame is durable (synced to the disk)
+before `Spool.add` returns. What the uplink notes about it afterwards (sent, diagnosed, deleted) is committed without a sync:
+after a power cut it may be forgotten, the frame is then sent again, and the record knows it by its id. So a frame costs one
+sync, and what it costs does not depend on how many others there are.
 
 States::
 
@@ -10,29 +11,71 @@ States::
        ^                  |                             |
        '---- resend ------'        receipt recorded: the row is deleted
     any of them --rejected, or too large for the broker--> parked (until a person retries or exports it)
+    any of them --the disk has lost it--> named in the table of the lost, told to the far end, captured again if it was a file
+
+Damage, at start or in use, is repaired (`edge_agent.spool_repair`); a full disk is survived (`edge_agent.spool_reserve`).
 """
 
 import json
 import logging
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from broker_config.messages import now as utc_now
 from broker_config.topics import PRIORITIES
 from edge_agent.errors import SpoolFull, SpoolUnavailable
-from edge_agent.spool_record import COLUMNS, SCHEMA, SpooledFrame, SpoolRow, SpoolTotals, State
+from edge_agent.spool_database import SpoolDatabase, damage, is_damage
+from edge_agent.spool_marks import MAX_PARKED, SpoolMarks
+from edge_agent.spool_record import (
+    COLUMNS,
+    LEASED,
+    LOST_CODE,
+    LostFrame,
+    SpooledFrame,
+    SpoolRow,
+    SpoolTotals,
+    State,
+    Untold,
+    identity_mark,
+    payload_mark,
+    source_mark,
+)
+from edge_agent.spool_repair import FILE_NAME, SpoolRepair, damaged_spools
+from edge_agent.spool_reserve import SpoolReserve
 
-__all__ = ["FILE_NAME", "Spool", "SpoolRow", "SpoolTotals", "SpooledFrame", "damaged_spools"]
+__all__ = [
+    "FILE_NAME",
+    "LostFrame",
+    "Spool",
+    "SpoolRow",
+    "SpoolTotals",
+    "SpooledFrame",
+    "Untold",
+    "damaged_spools",
+]
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "spool.sqlite"
-_KEPT_FREE_PAGES = 4096  # 16 MiB, for the next frames
-_SHRINK_PAGES = 25_600  # 100 MiB at a time, so that nobody waits long
+T = TypeVar("T")
+
+_RESERVE_BYTES = (
+    16 * 1024 * 1024
+)  # twice what the log grows to before it is carried over, and some large frames
+_LOW_EVERY = 256
+_TEND_EVERY_S = 5.0
+_TOTALS = "SELECT unsettled, parked, bytes, damaged, untold, next FROM totals"
+_DUE = (
+    f"SELECT mark, due_at, {COLUMNS} FROM frames INDEXED BY frames_due WHERE state != 'parked' AND priority = ? "  # noqa: S608
+    "AND epoch {epoch} AND frame_id NOT IN (SELECT value FROM json_each(?)) ORDER BY epoch, due_at, sequence LIMIT ?"
+)
+_OVERDUE = _DUE.format(epoch="< ?")
+_DUE_BY_NOW = _DUE.format(epoch="= ? AND due_at <= ?")
+_ROTTED = "the image in the spool no longer agrees with its checksum: the disk has changed it"
 
 
 class Spool:
@@ -42,22 +85,37 @@ class Spool:
         path: The database; its directory is made.
         max_bytes: Bound of all payloads together.
         clock: Monotonic seconds; due times are in it, and mean nothing after a restart.
+        reserve_bytes: Room kept on the disk so that receipts can be noted when it is full; 0 keeps none.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        reserve_bytes: int = _RESERVE_BYTES,
+    ) -> None:
         self._path = Path(path)
         self._max_bytes = max_bytes
         self._clock = clock
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._database = SpoolDatabase(self._path)
+        self._lock = self._database.lock
+        self._marks = SpoolMarks(self._path.with_name("spool.marks"))
+        self._reserve = SpoolReserve(self._path.parent, reserve_bytes)
+        self._repair = SpoolRepair(self._database, marks=self._marks, reserve=self._reserve)
         self._totals = SpoolTotals(0, 0, 0)
         self._sequence = 0
-        self._data_version = 0
+        self._epoch = 1
+        self._changes = 0
+        self._low_is_stale = False
+        self._attached = False
+        self._tended_at = 0.0
 
     # Life
 
     def open(self) -> None:
-        """Open, check and, if damaged, set aside and start fresh with whatever could be read.
+        """Open and check; if damaged, set it aside and start fresh with whatever could be read.
 
         Raises:
             SpoolUnavailable: If the directory or the database cannot be written.
@@ -68,12 +126,15 @@ class Spool:
             raise SpoolUnavailable(
                 f"the spool's directory {self._path.parent} cannot be made ({error.strerror}): check its permissions"
             ) from None
-        try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+        with self._lock:
+            self._attached = False
+            self._marks.load()
+            self._reserve.ensure()
+            try:
+                self._open()
+            except (sqlite3.Error, OSError) as error:
+                self._database.close(orderly=False)
                 raise self._unavailable(error) from None
-            self._set_aside(error)
 
     def attach(self) -> None:
         """Open a spool beside the agent that owns it: nothing is checked, set aside or rescheduled.
@@ -81,95 +142,46 @@ class Spool:
         Raises:
             SpoolUnavailable: If it cannot be read.
         """
+        self._attached = True
         try:
-            self._connection = self._connect()
+            self._database.attach()
             self.recount()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
+            self._database.close()
             raise self._unavailable(error) from None
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self._path, timeout=10.0, isolation_level=None, check_same_thread=False, cached_statements=64
-        )
-
-    def _open(self) -> None:
-        connection = self._connect()
-        try:
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA journal_size_limit=67108864")
-            _check(connection)
-            connection.executescript(SCHEMA)
-            connection.execute("UPDATE frames SET due_at = 0")  # the clock of another life
-            self._sequence = _meta(connection, "sequence")
-            unsettled, parked, size = connection.execute(
-                "SELECT COUNT(*) FILTER (WHERE state != 'parked'), COUNT(*) FILTER (WHERE state = 'parked'), "
-                "COALESCE(SUM(bytes), 0) FROM frames"
-            ).fetchone()
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        self._totals = SpoolTotals(unsettled, parked, size)
-
-    def _set_aside(self, error: sqlite3.Error) -> None:
-        aside = self._path.with_name(
-            f"{self._path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-        )
-        for suffix in ("", "-wal", "-shm"):
-            part = self._path.with_name(self._path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-        try:
-            self._open()
-        except sqlite3.Error as again:
-            raise self._unavailable(again) from None
-        saved = self._salvage(aside)
-        logger.error(
-            "the spool %s was damaged (%s) and is set aside as %s; %d frames could be read from it and are kept. "
-            "Check the disk, then delete that file or have its frames recovered",
-            self._path,
-            error,
-            aside.name,
-            saved,
-        )
-
-    def _salvage(self, aside: Path) -> int:
-        """Copy what can be read from a damaged spool; return how many frames."""
-        saved = 0
-        try:
-            old = sqlite3.connect(aside)
-            try:
-                self._sequence = max(self._sequence, _meta(old, "sequence"))
-                for row in old.execute(
-                    "SELECT frame_id, sequence, priority, case_code, captured_at, payload FROM frames JOIN payloads USING (frame_id)"
-                ):
-                    self.add(SpooledFrame(*row))
-                    saved += 1
-            finally:
-                old.close()
-        except (sqlite3.Error, SpoolFull, SpoolUnavailable, TypeError) as error:
-            logger.warning("the damaged spool could be read no further: %s", error)
-        return saved
 
     def close(self) -> None:
         """Close the database; everything in it stays."""
         with self._lock:
-            if self._connection is not None:
-                try:
-                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    self._connection.close()
-                except sqlite3.Error as error:
-                    logger.warning(
-                        "the spool could not be closed in order (%s); nothing in it is lost", error
-                    )
-                self._connection = None
+            if self._database.is_open and not self._attached:
+                self._note_low()
+                self._database.shrink()
+            self._database.close()
+            if not self._attached:
+                self._marks.close()
+
+    def tend(self) -> None:
+        """Do what waits for a better time: make the reserve again, go on with a repair, give room back. Call it often."""
+        with self._lock:
+            if self._attached or time.monotonic() < self._tended_at + _TEND_EVERY_S:
+                return
+            self._tended_at = time.monotonic()
+            self._reserve.ensure()
+            try:
+                if not self._database.is_open:
+                    self._open()
+                elif self._repair.is_unfinished and self._repair.go_on():
+                    self._refresh()
+            except (sqlite3.Error, OSError) as error:
+                logger.warning("%s", self._unavailable(error))
+            if self._totals.unsettled == 0:
+                self._database.shrink()
 
     # Capture side
 
     @property
     def next_sequence(self) -> int:
-        """The number of the next frame."""
+        """The number of the next frame; it never falls."""
         return self._sequence
 
     def add(self, frame: SpooledFrame) -> None:
@@ -186,67 +198,147 @@ class Spool:
                     f"the spool holds {self._totals.size} of {self._max_bytes} bytes and a frame of {size} does not fit: "
                     "bring the broker and the workers back, or raise spool.max_bytes"
                 )
-            sequence = max(self._sequence, frame.sequence + 1)
-            with self._transaction(durable=True) as connection:
-                connection.execute(
-                    "INSERT INTO frames (frame_id, sequence, priority, case_code, captured_at, bytes, due_at) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        frame.frame_id,
-                        frame.sequence,
-                        frame.priority,
-                        frame.case,
-                        frame.captured_at,
-                        size,
-                        self._clock(),
-                    ),
+            if not self._reserve.has_room_for(size):
+                raise SpoolUnavailable(
+                    self._reserve.sentence
+                    or f"the disk under the spool has no room for a frame of {size} bytes: make room in {self._path.parent}"
                 )
-                connection.execute("INSERT INTO payloads VALUES (?, ?)", (frame.frame_id, frame.payload))
-                connection.execute("INSERT OR REPLACE INTO meta VALUES ('sequence', ?)", (sequence,))
-                if frame.source:
-                    connection.execute("INSERT OR IGNORE INTO sources VALUES (?)", (frame.source,))
-            self._sequence = sequence
-            self._count(unsettled=1, size=size)
+            self._write(
+                lambda connection: self._insert(connection, frame), durable=True, may_use_reserve=False
+            )
+            self._marks.given(self._sequence)
+            self._count_change()
+
+    def _insert(self, connection: sqlite3.Connection, frame: SpooledFrame) -> None:
+        identity = frame.identity
+        connection.execute(
+            "INSERT INTO frames (sequence, mark, frame_id, priority, case_code, captured_at, bytes, epoch, due_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                frame.sequence,
+                identity,
+                frame.frame_id,
+                frame.priority,
+                frame.case,
+                frame.captured_at,
+                len(frame.payload),
+                self._epoch,
+                self._clock(),
+            ),
+        )
+        connection.execute(
+            "INSERT INTO payloads VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                frame.sequence,
+                payload_mark(identity, frame.payload),
+                frame.frame_id,
+                frame.priority,
+                frame.case,
+                frame.captured_at,
+                frame.payload,
+            ),
+        )
+        if frame.source:
+            _note_source(connection, frame.source, frame.sequence)
 
     def note_source(self, token: str) -> None:
         """Note a file that was dealt with though it gave no frame, so that it is not taken again."""
         if token:
-            with self._transaction(durable=False) as connection:
-                connection.execute("INSERT OR IGNORE INTO sources VALUES (?)", (token,))
+            self._write(lambda connection: _note_source(connection, token, -1), durable=False)
 
     def has_source(self, token: str) -> bool:
         """Return whether a file was dealt with, in this run or an earlier one."""
         return bool(self._read("SELECT 1 FROM sources WHERE token = ?", (token,)))
 
+    @property
+    def sources_forgotten(self) -> int:
+        """How many files must be taken again since their frames were lost; it only rises."""
+        return self._repair.sources_forgotten
+
     # Uplink side
 
-    def next_due(self, now: float, *, excluding: Collection[str] = ()) -> SpoolRow | None:
-        """Return the frame to publish next: stat before routine, then the longest due.
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Join the calls of this thread into one transaction; keep it short, others wait.
+
+        Raises:
+            SpoolUnavailable: At its end, if any part failed; then nothing of it was done.
+        """
+        with self._lock:
+            try:
+                with self._database.batch():
+                    yield
+            except sqlite3.Error as error:
+                self._overcome(error, may_use_reserve=True)
+                self._refresh()
+                raise self._unavailable(error) from None
+            except BaseException:
+                self._refresh()
+                raise
+
+    def next_due(self, now: float, *, excluding: Collection[str] = (), limit: int = 1) -> list[SpoolRow]:
+        """Return the frames to publish next, in their order: stat before routine, then the longest due.
 
         Args:
             now: Present time of the spool's clock.
             excluding: Ids to pass over.
+            limit: At most so many.
         """
         passed_over = json.dumps(list(excluding))
+        chosen: list[SpoolRow] = []
         for priority in PRIORITIES:
-            found = self._read(
-                f"SELECT {COLUMNS} FROM frames WHERE state != 'parked' AND priority = ? AND due_at <= ? "  # noqa: S608
-                "AND frame_id NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at, sequence LIMIT 1",
-                (priority, now, passed_over),
-            )
-            if found:
-                return SpoolRow(*found[0])
-        return None
+            found = self._read(_OVERDUE, (priority, self._epoch, passed_over, limit - len(chosen)))
+            if len(chosen) + len(found) < limit:
+                later = [
+                    *self._read(_DUE_BY_NOW, (priority, self._epoch, now, passed_over, limit)),
+                    *self._read(_DUE_BY_NOW, (priority, LEASED, now, passed_over, limit)),
+                ]
+                found += sorted(later, key=lambda row: (row[1], row[3]))[: limit - len(chosen) - len(found)]
+            chosen += [self._checked(row[0], SpoolRow(*row[2:])) for row in found]
+            if len(chosen) >= limit:
+                break
+        return chosen
 
     def next_due_at(self) -> float | None:
         """Return when the next frame falls due, or None when none will."""
-        ((due,),) = self._read("SELECT MIN(due_at) FROM frames WHERE state != 'parked'")
-        return None if due is None else float(due)
+        times: list[float] = []
+        for priority in PRIORITIES:
+            for epoch in (self._epoch, LEASED):
+                found = self._read(
+                    "SELECT due_at FROM frames INDEXED BY frames_due WHERE state != 'parked' AND priority = ? AND epoch = ? "
+                    "ORDER BY due_at LIMIT 1",
+                    (priority, epoch),
+                )
+                times += [row[0] for row in found]
+            if self._read(
+                "SELECT 1 FROM frames INDEXED BY frames_due WHERE state != 'parked' AND priority = ? AND epoch < ? LIMIT 1",
+                (priority, self._epoch),
+            ):
+                return 0.0
+        return min(times, default=None)
+
+    @property
+    def oldest_waiting(self) -> int | None:
+        """The lowest number of a frame that is not parked; None when there is none."""
+        found = self._read("SELECT sequence FROM frames WHERE state != 'parked' ORDER BY sequence LIMIT 1")
+        return int(found[0][0]) if found else None
 
     def payload(self, frame_id: str) -> bytes | None:
-        """Return a frame's payload, or None when it is settled."""
-        found = self._read("SELECT payload FROM payloads WHERE frame_id = ?", (frame_id,))
-        return bytes(found[0][0]) if found else None
+        """Return a frame's payload, or None when it is settled, or was found to be lost (`untold` then names it)."""
+        found = self._read(
+            "SELECT f.sequence, f.case_code, p.mark, p.frame_id, p.priority, p.case_code, p.captured_at, p.payload "
+            "FROM frames f LEFT JOIN payloads p USING (sequence) WHERE f.frame_id = ?",
+            (frame_id,),
+        )
+        if not found:
+            return None
+        sequence, case, mark, *identity, payload = found[0]
+        if payload is not None and payload_mark(identity_mark(sequence, *identity), payload) == mark:
+            return bytes(payload)
+        if self._attached:
+            raise SpoolUnavailable(f"the frame {frame_id} is damaged: {_ROTTED}")
+        self._lose(sequence, frame_id, case)
+        return None
 
     def row(self, frame_id: str) -> SpoolRow | None:
         """Return what is known about a frame, or None when it is settled or was never here."""
@@ -256,202 +348,378 @@ class Spool:
     def mark_sent(self, frame_id: str, *, due_at: float) -> None:
         """Note one more publish, and when to publish again if nothing is heard."""
         self._update(
-            "UPDATE frames SET attempts = attempts + 1, due_at = ?, "
+            "UPDATE frames SET attempts = attempts + 1, due_at = ?, epoch = MAX(epoch, ?), "
             "state = CASE state WHEN 'waiting' THEN 'sent' ELSE state END WHERE frame_id = ? AND state != 'parked'",
-            (due_at, frame_id),
+            (due_at, self._epoch, frame_id),
         )
 
-    def mark_unsent(self, frame_id: str, *, due_at: float) -> None:
-        """Take one publish back: it did not reach the broker, or nobody was there to take it."""
+    def mark_unsent(self, frame_id: str, *, due_at: float, left: bool = False) -> None:
+        """Set when to publish again a frame of which nothing will be heard.
+
+        Args:
+            frame_id: The frame.
+            due_at: When.
+            left: Whether the publish may have left this machine; otherwise it is taken back.
+        """
+        taken_back = (
+            ""
+            if left
+            else "attempts = MAX(attempts - 1, 0), state = CASE state WHEN 'sent' THEN 'waiting' ELSE state END, "
+        )
         self._update(
-            "UPDATE frames SET due_at = ?, attempts = MAX(attempts - 1, 0), state = CASE state WHEN 'sent' THEN 'waiting' ELSE state END "
-            "WHERE frame_id = ? AND state != 'parked'",
-            (due_at, frame_id),
+            f"UPDATE frames SET {taken_back} due_at = ?, epoch = ? WHERE frame_id = ? AND state != 'parked'",  # noqa: S608
+            (due_at, self._epoch, frame_id),
         )
 
     def mark_diagnosed(self, frame_id: str, *, due_at: float) -> bool:
-        """Note that a worker has diagnosed it; return whether the frame was here."""
+        """Note that a worker has diagnosed it, and leave it alone until ``due_at``; return whether the frame was here."""
         return self._update(
-            "UPDATE frames SET state = 'diagnosed', due_at = ? WHERE frame_id = ? AND state != 'parked'",
-            (due_at, frame_id),
+            "UPDATE frames SET state = 'diagnosed', due_at = ?, epoch = ? WHERE frame_id = ? AND state != 'parked'",
+            (due_at, LEASED, frame_id),
         )
 
     def set_due(self, frame_id: str, *, due_at: float) -> None:
         """Set when to publish a frame again."""
-        self._update("UPDATE frames SET due_at = ? WHERE frame_id = ?", (due_at, frame_id))
+        self._update(
+            "UPDATE frames SET due_at = ?, epoch = MAX(epoch, ?) WHERE frame_id = ?",
+            (due_at, self._epoch, frame_id),
+        )
 
-    def hasten(self, *, due_at: float) -> None:
-        """Bring every resend forward: somebody may be there again."""
-        self._update("UPDATE frames SET due_at = ? WHERE state != 'parked' AND due_at > ?", (due_at, due_at))
+    def hasten(self, *, due_at: float) -> None:  # noqa: ARG002 - all that is brought forward is due at once
+        """Bring every resend forward, but those of diagnosed frames: somebody may be there again.
+
+        What was due before stays in front. Nothing is written: due times of an earlier epoch are over.
+        """
+        with self._lock:
+            self._epoch += 1
 
     def replace_payload(self, frame_id: str, payload: bytes) -> None:
         """Put a smaller payload in the place of a frame's own, durably."""
-        with self._lock:
-            row = self.row(frame_id)
-            if row is None:
+
+        def replace(connection: sqlite3.Connection) -> None:
+            found = connection.execute(
+                "SELECT sequence, mark FROM frames WHERE frame_id = ?", (frame_id,)
+            ).fetchone()
+            if found is None:
                 return
-            with self._transaction(durable=True) as connection:
-                connection.execute("UPDATE payloads SET payload = ? WHERE frame_id = ?", (payload, frame_id))
-                connection.execute("UPDATE frames SET bytes = ? WHERE frame_id = ?", (len(payload), frame_id))
-            self._count(size=len(payload) - row.size)
+            sequence, identity = found
+            connection.execute(
+                "UPDATE payloads SET payload = ?, mark = ? WHERE sequence = ?",
+                (payload, payload_mark(identity, payload), sequence),
+            )
+            connection.execute("UPDATE frames SET bytes = ? WHERE sequence = ?", (len(payload), sequence))
+
+        self._write(replace, durable=True)
 
     def settle(self, frame_id: str) -> bool:
-        """Delete a frame that the far end has; return whether it was here."""
-        with self._lock:
-            row = self.row(frame_id)
-            if row is None:
-                return False
-            with self._transaction(durable=False) as connection:
-                connection.execute("DELETE FROM frames WHERE frame_id = ?", (frame_id,))
-                connection.execute("DELETE FROM payloads WHERE frame_id = ?", (frame_id,))
-            self._count(
-                unsettled=-1 if row.state != "parked" else 0,
-                parked=-1 if row.state == "parked" else 0,
-                size=-row.size,
-            )
-            if self._totals.unsettled == 0 and self._totals.parked == 0:
-                self._shrink()
+        """Delete a frame that the far end has; return whether it was here.
+
+        A frame that was held for lost, and not told yet, is not lost then.
+        """
+
+        def settle(connection: sqlite3.Connection) -> bool:
+            found = connection.execute(
+                "SELECT sequence FROM frames WHERE frame_id = ?", (frame_id,)
+            ).fetchone()
+            if found is None:
+                gone = connection.execute("DELETE FROM lost WHERE told = 0 AND frame_id = ?", (frame_id,))
+                return gone.rowcount > 0
+            connection.execute("DELETE FROM frames WHERE sequence = ?", found)
+            connection.execute("DELETE FROM payloads WHERE sequence = ?", found)
             return True
 
-    def park(self, frame_id: str, *, reason: str) -> bool:
-        """Keep a frame for a person; return whether it was here and not parked yet."""
-        parked = self._update(
-            "UPDATE frames SET state = 'parked', reason = ? WHERE frame_id = ? AND state != 'parked'",
-            (reason[:2000], frame_id),
+        settled = self._write(settle, durable=False)
+        if settled:
+            self._count_change()
+        return settled
+
+    def park(self, frame_id: str, *, reason: str, code: str = "") -> bool:
+        """Keep a frame for a person; return whether it was here and not parked yet.
+
+        Args:
+            frame_id: The frame.
+            reason: Why, in a sentence.
+            code: The same, short and stable, if the far end must be told of it, as nobody there knows: see `untold`.
+        """
+        return self._update(
+            "UPDATE frames SET state = 'parked', reason = ?, notice = ? WHERE frame_id = ? AND state != 'parked'",
+            (reason[:2000], code, frame_id),
             durable=True,
         )
-        if parked:
-            self._count(unsettled=-1, parked=1)
-        return parked
+
+    # What the far end must be told
+
+    def untold(self, limit: int = 100) -> list[Untold]:
+        """Return the frames of which the far end must still be told, oldest first: lost, or parked by the edge itself."""
+        nothing = sha256().hexdigest()
+        found = [
+            Untold(sequence, sequence, frame_id or None, case or None, LOST_CODE, reason, at, 1, 0, nothing)
+            for sequence, frame_id, case, at, reason in self._read(
+                "SELECT sequence, frame_id, case_code, lost_at, reason FROM lost WHERE told = 0 ORDER BY sequence LIMIT ?",
+                (limit,),
+            )
+        ]
+        for sequence, frame_id, case, at, code, reason, attempts, payload in self._read(
+            "SELECT sequence, f.frame_id, f.case_code, f.captured_at, notice, reason, attempts, payload "
+            "FROM frames f INDEXED BY frames_parked LEFT JOIN payloads USING (sequence) "
+            "WHERE state = 'parked' AND notice != '' LIMIT ?",
+            (limit,),
+        ):
+            data = bytes(payload or b"")
+            tried, digest = max(attempts, 1), sha256(data).hexdigest()
+            found.append(
+                Untold(sequence, sequence, frame_id, case, code, reason, at, tried, len(data), digest)
+            )
+        return sorted(found, key=lambda one: one.id)[:limit]
+
+    def mark_told(self, untold_id: int) -> bool:
+        """Note that the far end has been told; return whether that was still to do. A power cut may undo it."""
+
+        def note(connection: sqlite3.Connection) -> bool:
+            lost = connection.execute(
+                "UPDATE lost SET told = 1 WHERE sequence = ? AND told = 0", (untold_id,)
+            ).rowcount
+            parked = connection.execute(
+                "UPDATE frames SET notice = '' WHERE sequence = ? AND notice != ''", (untold_id,)
+            ).rowcount
+            return lost + parked > 0
+
+        return self._write(note, durable=False)
 
     # A person's side
 
     def rows(self, *, state: State | None = None, limit: int = 1000) -> list[SpoolRow]:
         """Return what is in the spool, oldest first, without payloads."""
-        found = self._read(
-            f"SELECT {COLUMNS} FROM frames WHERE ? IS NULL OR state = ? ORDER BY sequence LIMIT ?",  # noqa: S608
-            (state, state, limit),
-        )
+        query = f"SELECT {COLUMNS} FROM frames"  # noqa: S608 - a constant
+        if state is None:
+            found = self._read(f"{query} ORDER BY sequence LIMIT ?", (limit,))
+        else:
+            found = self._read(f"{query} WHERE state = ? ORDER BY sequence LIMIT ?", (state, limit))
         return [SpoolRow(*row) for row in found]
+
+    def lost(self, *, limit: int = 1000) -> list[LostFrame]:
+        """Return the frames that the disk has lost, oldest first."""
+        found = self._read(
+            "SELECT sequence, frame_id, case_code, lost_at, reason, told FROM lost ORDER BY sequence LIMIT ?",
+            (limit,),
+        )
+        return [
+            LostFrame(row[0], row[1] or None, row[2] or None, row[3], row[4], bool(row[5])) for row in found
+        ]
 
     def retry(self, frame_id: str) -> bool:
         """Take a parked frame back into the row; return whether it was parked."""
-        revived = self._update(
-            "UPDATE frames SET state = 'waiting', reason = '', attempts = 0, due_at = 0 "
+        return self._update(
+            "UPDATE frames SET state = 'waiting', reason = '', notice = '', attempts = MIN(attempts, 1), epoch = 0, due_at = 0 "
             "WHERE frame_id = ? AND state = 'parked'",
             (frame_id,),
             durable=True,
         )
-        if revived:
-            self._count(unsettled=1, parked=-1)
-        return revived
 
     def recount(self) -> SpoolTotals:
-        """Count again: another process may have retried parked frames."""
-        with self._lock:
-            ((unsettled, parked, size),) = self._read(
-                "SELECT COUNT(*) FILTER (WHERE state != 'parked'), COUNT(*) FILTER (WHERE state = 'parked'), "
-                "COALESCE(SUM(bytes), 0) FROM frames"
-            )
-            self._totals = SpoolTotals(unsettled, parked, size)
-            return self._totals
+        """Look at the totals again: another process may have retried parked frames."""
+        row = self._read(_TOTALS)[0]
+        self._take_totals(row)
+        return self._totals
 
     @property
     def totals(self) -> SpoolTotals:
         """How much is in the spool."""
         return self._totals
 
+    @property
+    def reserve_sentence(self) -> str:
+        """What a person must know while the disk is so full that the spool lives on its reserve; empty otherwise."""
+        if self._repair.is_unfinished:
+            return self._reserve.sentence or (
+                "frames of a damaged spool that was set aside wait for room on the disk: make room in "
+                f"{self._path.parent}"
+            )
+        return self._reserve.sentence
+
     # Inside
 
-    def _open_connection(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise SpoolUnavailable(f"the spool {self._path} is not open")
-        return self._connection
-
-    @contextmanager
-    def _transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            connection = self._open_connection()
+    def _open(self) -> None:
+        existed = any(
+            part.exists() and part.stat().st_size
+            for part in (self._path, self._path.with_name(self._path.name + "-wal"))
+        )
+        for _ in range(3):
             try:
-                connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
+                if self._repair.is_unfinished:
+                    self._repair.go_on()
+                else:
+                    self._database.open(given=self._marks.marks.next if existed else 0)
+                break
             except sqlite3.Error as error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise self._unavailable(error) from None
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+                if is_damage(error) or not isinstance(error, sqlite3.OperationalError):
+                    self._repair.begin(str(error))
+                elif self._reserve.release():
+                    self._database.close(orderly=False)
+                else:
+                    raise
+        else:
+            raise damage("it could not be repaired")
+        self._refresh()
+        self._name_a_database_that_is_gone()
+        self._begin_epoch()
+        self._marks.start(self._sequence)
+        self._note_low()
+
+    def _name_a_database_that_is_gone(self) -> None:
+        """Name what was in a database that somebody has removed."""
+        marks = self._marks.marks
+        if self._sequence < marks.next:
+            count = self._repair.name_missing()
+            if count:
+                logger.error(
+                    "the spool %s is gone, and with it up to %d frames: each is named", self._path, count
+                )
+            self._database.write(
+                lambda connection: connection.execute("UPDATE totals SET next = MAX(next, ?)", (marks.next,)),
+                durable=True,
+            )
+            self._refresh()
+
+    def _begin_epoch(self) -> None:
+        ((epoch,),) = self._database.read(
+            "SELECT COALESCE(MAX(epoch), 0) FROM frames WHERE epoch < ?", (LEASED,)
+        )
+        self._epoch = epoch + 1
+        if (
+            not self._marks.is_exact
+        ):  # marks that were not synced may be missing: each may have been published
+            self._database.write(
+                lambda connection: connection.execute("UPDATE frames SET attempts = 1 WHERE attempts = 0"),
+                durable=False,
+            )
+
+    def _write(
+        self, work: Callable[[sqlite3.Connection], T], *, durable: bool, may_use_reserve: bool = True
+    ) -> T:
+        def counted(connection: sqlite3.Connection) -> tuple[T, tuple[Any, ...]]:
+            return work(connection), connection.execute(_TOTALS).fetchone()
+
+        with self._lock:
+            try:
+                done, totals = self._database.write(counted, durable=durable)
+            except sqlite3.Error as error:
+                if self._database.in_batch:
+                    raise self._unavailable(error) from None
+                self._overcome(error, may_use_reserve=may_use_reserve)
+                try:
+                    done, totals = self._database.write(counted, durable=durable)
+                except sqlite3.Error as again:
+                    raise self._unavailable(again) from None
+            self._take_totals(totals)
+            if self._low_is_stale and not self._database.in_batch:
+                self._low_is_stale = False
+                self._note_low()
+            return done
 
     def _read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._open_connection().execute(query, values).fetchall()
-            except sqlite3.Error as error:
-                raise self._unavailable(error) from None
+        try:
+            return self._database.read(query, values)
+        except sqlite3.Error as error:
+            with self._lock:
+                if self._database.in_batch or not is_damage(error):
+                    raise self._unavailable(error) from None
+                self._overcome(error, may_use_reserve=False)
+                try:
+                    return self._database.read(query, values)
+                except sqlite3.Error as again:
+                    raise self._unavailable(again) from None
 
     def _update(self, statement: str, values: tuple[object, ...], *, durable: bool = False) -> bool:
-        with self._transaction(durable=durable) as connection:
-            return connection.execute(statement, values).rowcount > 0
+        return self._write(
+            lambda connection: connection.execute(statement, values).rowcount > 0, durable=durable
+        )
 
-    def _count(self, *, unsettled: int = 0, parked: int = 0, size: int = 0) -> None:
-        with self._lock:
+    def _overcome(self, error: sqlite3.Error, *, may_use_reserve: bool) -> None:
+        """Repair what is damaged, or make room; the caller tries once more then.
+
+        Raises:
+            SpoolUnavailable: If neither helps.
+        """
+        if self._attached:
+            raise self._unavailable(error) from None
+        if is_damage(error):
             try:
-                if self._changed_by_another():
-                    self.recount()  # a person's command retried frames: what was known is no base to add to
-                    return
-            except (sqlite3.Error, SpoolUnavailable) as error:
-                logger.warning("the spool could not be counted (%s): counted again later", error)
-            now = self._totals
-            self._totals = SpoolTotals(now.unsettled + unsettled, now.parked + parked, now.size + size)
+                self._repair.begin(str(error))
+                self._open()
+            except (sqlite3.Error, OSError) as again:
+                self._database.close(orderly=False)
+                raise self._unavailable(again) from None
+        elif may_use_reserve and self._reserve.release():
+            self._database.checkpoint()
+        else:
+            raise self._unavailable(error) from None
 
-    def _changed_by_another(self) -> bool:
-        """Whether another connection has committed since the last look."""
-        (version,) = self._open_connection().execute("PRAGMA data_version").fetchone()
-        changed, self._data_version = version != self._data_version, version
-        return bool(changed)
+    def _checked(self, mark: int, row: SpoolRow) -> SpoolRow:
+        if identity_mark(row.sequence, row.frame_id, row.priority, row.case, row.captured_at) == mark:
+            return row
+        with self._lock:
+            error = damage(f"the row of frame {row.sequence} does not agree with its checksum")
+            if not self._database.in_batch:
+                self._overcome(error, may_use_reserve=False)
+            raise self._unavailable(error)
 
-    def _shrink(self) -> None:
-        """Give the disk back what an outage had filled."""
-        try:
-            connection = self._open_connection()
-            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-            if free > _KEPT_FREE_PAGES:
-                connection.executescript(
-                    f"PRAGMA incremental_vacuum({_SHRINK_PAGES})"
-                )  # execute() would free one
-        except sqlite3.Error as error:
-            logger.info("the spool's file was not made smaller: %s", error)
+    def _lose(self, sequence: int, frame_id: str, case: str) -> None:
+        at = utc_now().isoformat()
+        self._write(
+            lambda connection: self._repair.lose(
+                connection, sequence, frame_id=frame_id, case=case, at=at, reason=_ROTTED
+            ),
+            durable=True,
+        )
+        logger.error(
+            "the frame is lost: %s; check the disk", _ROTTED, extra={"frame_id": frame_id, "case": case}
+        )
 
-    def _unavailable(self, error: sqlite3.Error) -> SpoolUnavailable:
+    def _refresh(self) -> None:
+        if self._database.is_open:
+            try:
+                self._take_totals(self._database.read(_TOTALS)[0])
+            except sqlite3.Error as error:
+                logger.info("the spool's totals were not read: %s", error)
+
+    def _take_totals(self, row: tuple[Any, ...]) -> None:
+        before, self._totals = self._totals, SpoolTotals(*row[:5])
+        self._sequence = max(self._sequence, row[5])
+        self._low_is_stale |= before.parked != self._totals.parked
+
+    def _count_change(self) -> None:
+        self._changes += 1
+        if self._changes % _LOW_EVERY == 0:
+            self._note_low()
+
+    def _note_low(self) -> None:
+        """Note below which number nothing is needed any more, so that a repair need not wonder about it."""
+        if self._attached or self._repair.is_unfinished:
+            return
+        parked = [
+            row[0]
+            for row in self._read(
+                "SELECT sequence FROM frames INDEXED BY frames_parked WHERE state = 'parked' LIMIT ?",
+                (MAX_PARKED + 1,),
+            )
+        ]
+        found = self._read(
+            "SELECT sequence FROM (SELECT sequence FROM frames WHERE state != 'parked' OR ? ORDER BY sequence LIMIT 1) "
+            "UNION ALL SELECT sequence FROM (SELECT sequence FROM lost INDEXED BY lost_untold WHERE told = 0 ORDER BY sequence LIMIT 1)",
+            (len(parked) > MAX_PARKED,),
+        )
+        low = min((row[0] for row in found), default=self._sequence)
+        self._marks.needed_from(low, tuple(sorted(parked)[:MAX_PARKED]))
+
+    def _unavailable(self, error: Exception) -> SpoolUnavailable:
         return SpoolUnavailable(
             f"the spool {self._path} cannot be used ({error}): make room on the disk, or see that it is writable and "
             "sound; frames already in it are kept"
         )
 
 
-def _meta(connection: sqlite3.Connection, name: str) -> int:
-    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-    return int(row[0]) if row is not None else 0
-
-
-def _check(connection: sqlite3.Connection) -> None:
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(str(verdict))
-
-
-def _is_damage(error: sqlite3.OperationalError) -> bool:
-    return "malformed" in str(error) or "no such" in str(error)
-
-
-def damaged_spools(directory: Path) -> list[Path]:
-    """Return the damaged spools that were set aside in a directory and wait for a person."""
-    return sorted(
-        path
-        for path in Path(directory).glob(f"{FILE_NAME}.corrupt-*")
-        if not path.name.endswith(("-wal", "-shm"))
+def _note_source(connection: sqlite3.Connection, token: str, sequence: int) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO sources VALUES (?, ?, ?)", (token, sequence, source_mark(token, sequence))
     )

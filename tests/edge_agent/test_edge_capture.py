@@ -132,7 +132,7 @@ def test_a_camera_that_vanishes_is_opened_again(bench):
 def test_a_full_disk_stops_capture_without_losing_the_picture_in_hand(bench):
     bench.cases.start("ACC-1")
     eventually(lambda: bench.captured >= 3)
-    connection = bench.spool._connection
+    connection = bench.spool._database._writer
     with bench.spool._lock:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count={pages}")

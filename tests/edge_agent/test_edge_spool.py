@@ -45,13 +45,13 @@ def test_order_is_stat_first_then_by_age_and_survives_a_restart(spool):
     spool.add(frame(3, priority="stat"))
     for _ in range(2):
         sent = []
-        while (row := spool.next_due(1e12, excluding=sent)) is not None:
-            sent.append(row.frame_id)
+        while rows := spool.next_due(1e12, excluding=sent):
+            sent.append(rows[0].frame_id)
         assert [int(one, 16) for one in sent] == [3, 0, 1, 2]
         reopened(spool)
     spool.mark_sent(sent[0], due_at=1e15)
-    assert spool.next_due(1e12).frame_id == sent[1]
-    assert reopened(spool).next_due(0.0).frame_id == sent[0]  # due times mean nothing after a restart
+    assert spool.next_due(1e12)[0].frame_id == sent[1]
+    assert reopened(spool).next_due(0.0)[0].frame_id == sent[0]  # due times mean nothing after a restart
     assert spool.next_sequence == 4
 
 
@@ -67,8 +67,8 @@ def test_a_source_is_noted_with_its_frame_and_only_with_it(spool):
 def test_a_full_disk_refuses_the_frame_and_keeps_the_others(spool):
     for number in range(10):
         spool.add(frame(number, size=20_000))
-    pages = spool._connection.execute("PRAGMA page_count").fetchone()[0]
-    spool._connection.execute(f"PRAGMA max_page_count={pages}")  # the disk is full
+    pages = spool._database._writer.execute("PRAGMA page_count").fetchone()[0]
+    spool._database._writer.execute(f"PRAGMA max_page_count={pages}")  # the disk is full
     with pytest.raises(SpoolUnavailable, match="make room"):
         spool.add(frame(99, size=20_000))
     assert spool.totals.unsettled == 10
@@ -93,7 +93,7 @@ def test_a_damaged_spool_is_set_aside_and_what_can_be_read_is_kept(tmp_path, cap
     assert len(damaged_spools(tmp_path)) == 1
     assert "set aside" in caplog.text
     assert 0 < store.totals.unsettled < 200
-    row = store.next_due(1e12)
+    (row,) = store.next_due(1e12)
     assert store.payload(row.frame_id) == frame(row.sequence, size=5000).payload
     store.close()
 
@@ -207,12 +207,13 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule()
     def crash_and_start_again(self):
-        self.spool._connection.close()  # no orderly end
+        self.spool._database._writer.close()  # no orderly end
+        self.spool._database._reader.close()
         self.spool.open()
 
     @invariant()
     def agrees(self):
-        if self.spool._connection is None:
+        if self.spool._database._writer is None:
             return
         rows = {row.frame_id: row for row in self.spool.rows()}
         assert {one: row.state for one, row in rows.items()} == {one: s for one, (_, s) in self.model.items()}
@@ -222,7 +223,7 @@ class SpoolMachine(RuleBasedStateMachine):
         assert totals == self.spool.recount()
         assert totals.size == sum(len(known.payload) for known, _ in self.model.values())
         due = self.spool.next_due(1e12)
-        assert (due is None) == all(state == "parked" for _, state in self.model.values())
+        assert (not due) == all(state == "parked" for _, state in self.model.values())
 
     def teardown(self):
         self.spool.close()
@@ -237,7 +238,6 @@ test_the_spool_agrees_with_its_model = SpoolMachine.TestCase
 
 def test_sqlite_keeps_wal_and_full_sync(spool):
     spool.add(frame(1))
-    assert spool._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    with spool._transaction(durable=True) as connection:
-        assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert spool._database._writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert spool._database._writer.execute("PRAGMA synchronous").fetchone()[0] == 2
     assert sqlite3.threadsafety >= 1

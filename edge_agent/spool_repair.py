@@ -1,0 +1,325 @@
+"""Sets a damaged spool aside and takes over what can be read of it; what cannot be read is named.
+
+A journal beside the database says what is under way before the first file is renamed, so that a crash between any two steps is
+gone on with at the next start. Frames are taken over in the order of their numbers, a few at a time; where the disk has no
+room for all of them at once, the rest follows when the spool has delivered some.
+"""
+
+import json
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from broker_config.messages import now
+from edge_agent.spool_database import SpoolDatabase
+from edge_agent.spool_findings import FoundPayload, SpoolFindings, signs
+from edge_agent.spool_marks import SpoolMarks
+from edge_agent.spool_record import identity_mark, source_mark
+from edge_agent.spool_reserve import SpoolReserve
+
+__all__ = ["FILE_NAME", "SpoolRepair", "damaged_spools"]
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "spool.sqlite"
+_AT_ONCE = 32
+_LOST = "the spool's disk or file was damaged, and this frame could not be read from it"
+_PERHAPS = "the spool was damaged, and nothing in it tells whether this frame was delivered before or is lost with it"
+_GONE = "the spool's database is gone; this frame was delivered before, or is lost with it"
+
+
+class SpoolRepair:
+    """Repairs one spool. The spool's lock guards it.
+
+    Args:
+        database: The database; closed by `begin`, opened again by `go_on`.
+        marks: The numbers given out.
+        reserve: Tells whether there is room.
+    """
+
+    def __init__(self, database: SpoolDatabase, *, marks: SpoolMarks, reserve: SpoolReserve) -> None:
+        self._database = database
+        self._marks = marks
+        self._reserve = reserve
+        path = database.path
+        self._journal = path.with_name(path.name + ".repair")
+        self.sources_forgotten = 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether frames of a spool that was set aside are still to be taken over."""
+        return self._journal.exists()
+
+    def begin(self, why: str) -> None:
+        """Set the damaged database aside, its connections closed.
+
+        Raises:
+            OSError: If the directory cannot be written.
+        """
+        path = self._database.path
+        stem = f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        name, count = stem, 1
+        while path.with_name(name).exists():
+            count += 1
+            name = f"{stem}-{count}"
+        self._write_journal([*self._read_journal(), {"aside": name, "why": why, "at": now().isoformat()}])
+        self._set_aside(name)
+
+    def go_on(self) -> bool:
+        """Take over what can be read of every spool that was set aside; returns whether all of it is done.
+
+        Raises:
+            sqlite3.Error: If the new database cannot be used.
+            OSError: If the directory cannot be written.
+        """
+        entries = self._read_journal()
+        if entries and not self._database.is_open:
+            self._set_aside(entries[-1]["aside"])  # a crash may have come before
+            self._database.open()
+        while entries:
+            if not self._salvage(entries[0]):
+                return False
+            entries = entries[1:]
+            self._write_journal(entries)
+        return True
+
+    def name_missing(self) -> int:
+        """Name the frames of a database that somebody has removed; returns how many they may be."""
+        marks = self._marks.marks
+        gone = {*marks.parked, *range(marks.low, marks.next)}
+        self._database.write(
+            lambda connection: self._name(connection, dict.fromkeys(gone, ("", "", _GONE))), durable=True
+        )
+        return len(gone)
+
+    # Setting aside
+
+    def _set_aside(self, name: str) -> None:
+        path = self._database.path
+        with self._database.alone():
+            if not path.with_name(name).exists():
+                # The log first: a log that is left behind would be replayed into the new database.
+                for suffix in ("-wal", ""):
+                    part = path.with_name(path.name + suffix)
+                    if part.exists():
+                        part.rename(path.with_name(name + suffix))
+                _sync_directory(path.parent)
+            self._database.close(orderly=False)
+            if not path.exists():
+                path.with_name(path.name + "-shm").unlink(missing_ok=True)
+
+    def _read_journal(self) -> list[dict[str, str]]:
+        try:
+            entries = json.loads(self._journal.read_text(encoding="utf-8"))
+            return [{key: str(entry[key]) for key in ("aside", "why", "at")} for entry in entries]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError):
+            left = damaged_spools(self._database.path.parent)
+            return [{"aside": one.name, "why": "damaged", "at": now().isoformat()} for one in left[-1:]]
+
+    def _write_journal(self, entries: list[dict[str, str]]) -> None:
+        if not entries:
+            self._journal.unlink(missing_ok=True)
+            return
+        draft = self._journal.with_name(self._journal.name + ".new")
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(entries, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            if not self._reserve.release():
+                raise
+            draft.write_text(json.dumps(entries), encoding="utf-8")
+        draft.rename(self._journal)
+        _sync_directory(self._journal.parent)
+
+    # Taking over
+
+    def _salvage(self, entry: dict[str, str]) -> bool:
+        path = self._database.path.with_name(entry["aside"])
+        with SpoolFindings(path) as found:
+            cursor = self._start(entry["aside"], found)
+            for numbers in _parts([one for one in found.payload_numbers if one >= cursor]):
+                payloads = [one for number in numbers if (one := found.payload(number)) is not None]
+                if not self._reserve.has_room_for(sum(len(one.payload) for one in payloads)):
+                    logger.error(
+                        "the disk has no room to take over all frames of %s: the rest follows when there is",
+                        path.name,
+                    )
+                    return False
+                try:
+                    self._database.write(
+                        lambda connection, part=payloads, end=numbers[-1] + 1: self._take(  # type: ignore[misc]
+                            connection, found, part, aside=entry["aside"], end=end
+                        ),
+                        durable=True,
+                    )
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+                        raise
+                    return False
+            lost = self._database.write(
+                lambda connection: self._finish(connection, found, entry), durable=True
+            )
+        logger.error(
+            "the spool %s was damaged (%s) and is set aside as %s; %d frames were read from it and are kept, %d are lost and "
+            "named ('hemolink edge spool list'). Check the disk, then remove that file",
+            self._database.path,
+            entry["why"],
+            path.name,
+            self._database.read("SELECT COUNT(*) FROM frames")[0][0],
+            lost,
+        )
+        return True
+
+    def _high(self, found: SpoolFindings) -> int:
+        """Return the first number that was certainly never given out."""
+        marks = self._marks.marks
+        said = found.next if not marks.reserved else min(found.next, marks.reserved)
+        high = max(marks.next, said, max(signs(found), default=-1) + 1)
+        return high if self._marks.is_exact else max(high, marks.reserved)
+
+    def _start(self, aside: str, found: SpoolFindings) -> int:
+        """Note how far numbers were given out and which files were dealt with; returns where to go on."""
+        high = self._high(found)
+
+        def start(connection: sqlite3.Connection) -> int:
+            known = connection.execute("SELECT next FROM salvage WHERE aside = ?", (aside,)).fetchone()
+            if known is not None:
+                return int(known[0])
+            connection.execute("INSERT INTO salvage VALUES (?, 0)", (aside,))
+            connection.execute("UPDATE totals SET next = MAX(next, ?)", (high,))
+            connection.executemany(
+                "INSERT OR IGNORE INTO sources VALUES (?, ?, ?)",
+                [(token, number, source_mark(token, number)) for token, number in found.sources.items()],
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (one.sequence, one.mark, one.frame_id, one.case, one.lost_at, one.reason, one.told)
+                    for one in found.losses.values()
+                ],
+            )
+            return 0
+
+        return self._database.write(start, durable=True)
+
+    @staticmethod
+    def _take(
+        connection: sqlite3.Connection,
+        found: SpoolFindings,
+        payloads: list[FoundPayload],
+        *,
+        aside: str,
+        end: int,
+    ) -> None:
+        for one in payloads:
+            row = found.rows.get(one.sequence)
+            identity = identity_mark(one.sequence, one.frame_id, one.priority, one.case, one.captured_at)
+            state = (row.state, row.attempts, row.reason, row.notice) if row else ("waiting", 1, "", "")
+            kept = connection.execute(
+                "INSERT OR IGNORE INTO frames (sequence, mark, frame_id, priority, case_code, captured_at, bytes, state, "
+                "attempts, reason, notice) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    one.sequence,
+                    identity,
+                    one.frame_id,
+                    one.priority,
+                    one.case,
+                    one.captured_at,
+                    len(one.payload),
+                    *state,
+                ),
+            )
+            if kept.rowcount:
+                connection.execute(
+                    "INSERT OR REPLACE INTO payloads VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        one.sequence,
+                        one.mark,
+                        one.frame_id,
+                        one.priority,
+                        one.case,
+                        one.captured_at,
+                        one.payload,
+                    ),
+                )
+        connection.execute("UPDATE salvage SET next = ? WHERE aside = ?", (end, aside))
+
+    def _finish(self, connection: sqlite3.Connection, found: SpoolFindings, entry: dict[str, str]) -> int:
+        high = self._high(found)
+        gone = {number: ("", "", _LOST) for number in found.must_have_been if 0 <= number < high}
+        for number, row in found.rows.items():
+            gone[number] = (row.frame_id, row.case, _LOST)
+        low = self._marks.marks.low
+        if found.frames_are_whole:
+            low = max(low, found.next)
+        elif not self._marks.marks.reserved:
+            low = min(gone, default=high)
+        for number in (*self._marks.marks.parked, *range(low, high)):
+            if not found.frames_are_whole or number >= low:
+                gone.setdefault(number, ("", "", _PERHAPS))
+        count = self._name(connection, gone)
+        connection.execute("DELETE FROM salvage WHERE aside = ?", (entry["aside"],))
+        return count
+
+    def _name(self, connection: sqlite3.Connection, gone: dict[int, tuple[str, str, str]]) -> int:
+        """Put into the list of the lost what is not in the spool, and forget the files it came from."""
+        at = now().isoformat()
+        count = 0
+        for number in sorted(gone):
+            if connection.execute(
+                "SELECT 1 FROM frames WHERE sequence = ?1 UNION ALL SELECT 1 FROM lost WHERE sequence = ?1",
+                (number,),
+            ).fetchone():
+                continue
+            self.lose(
+                connection,
+                number,
+                frame_id=gone[number][0],
+                case=gone[number][1],
+                at=at,
+                reason=gone[number][2],
+            )
+            count += 1
+        return count
+
+    def lose(
+        self, connection: sqlite3.Connection, number: int, *, frame_id: str, case: str, at: str, reason: str
+    ) -> None:
+        """Move one frame to the list of the lost, and forget the file it came from."""
+        mark = identity_mark(number, frame_id, case, at, reason)
+        connection.execute("DELETE FROM frames WHERE sequence = ?", (number,))
+        connection.execute("DELETE FROM payloads WHERE sequence = ?", (number,))
+        connection.execute(
+            "INSERT OR REPLACE INTO lost VALUES (?, ?, ?, ?, ?, ?, 0)",
+            (number, mark, frame_id, case, at, reason),
+        )
+        self.sources_forgotten += connection.execute(
+            "DELETE FROM sources WHERE sequence = ?", (number,)
+        ).rowcount
+
+
+def damaged_spools(directory: Path) -> list[Path]:
+    """Return the damaged spools that were set aside in a directory and wait for a person."""
+    return sorted(
+        path
+        for path in Path(directory).glob(f"{FILE_NAME}.corrupt-*")
+        if not path.name.endswith(("-wal", "-shm"))
+    )
+
+
+def _parts(numbers: list[int]) -> list[list[int]]:
+    return [numbers[at : at + _AT_ONCE] for at in range(0, len(numbers), _AT_ONCE)]
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
