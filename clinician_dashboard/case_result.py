@@ -22,8 +22,8 @@ The rule, in full
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 from broker_config.messages import CLASSES, Decision, DiseaseClass, Quality
 
@@ -107,51 +107,106 @@ def wilson(proportion: float, number: float) -> tuple[float, float]:
     return max(0.0, min(proportion, centre - half)), min(1.0, max(proportion, centre + half))
 
 
+@dataclass
+class Totals:
+    """The sums over a case's frames that its result needs, so that one more frame costs the same in a case of any size.
+
+    Attributes:
+        counted: Frames whose own decision was ``report``.
+        referred: Frames left out.
+        weight: Sum of the counting frames' weights.
+        squares: Sum of the squared weights.
+        sums: By class, the sum of weight times probability.
+    """
+
+    counted: int = 0
+    referred: int = 0
+    weight: float = 0.0
+    squares: float = 0.0
+    sums: dict[DiseaseClass, float] = field(default_factory=lambda: dict.fromkeys(CLASSES, 0.0))
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "Totals":
+        """Return the totals that `dataclasses.asdict` made ``fields`` of; all zero if there are none."""
+        names = ("counted", "referred", "weight", "squares")
+        totals = cls(**{name: fields[name] for name in names if name in fields})
+        totals.sums.update(fields.get("sums", {}))
+        return totals
+
+    def add(self, reading: FrameReading) -> None:
+        """Take a frame in."""
+        self._change(reading, 1)
+
+    def remove(self, reading: FrameReading) -> None:
+        """Take a frame out that was taken in before: another model's answer counts now."""
+        self._change(reading, -1)
+        if not self.counted:  # what rounding left behind
+            self.weight = self.squares = 0.0
+            self.sums = dict.fromkeys(CLASSES, 0.0)
+
+    def _change(self, reading: FrameReading, sign: int) -> None:
+        if reading.decision != "report":
+            self.referred += sign
+            return
+        self.counted += sign
+        self.weight += sign * reading.weight
+        self.squares += sign * reading.weight**2
+        for name in CLASSES:
+            self.sums[name] += sign * reading.weight * reading.probabilities[name]
+
+    def result(self) -> CaseResult:
+        """Return the case's result; see the module's docstring for the rule."""
+        if not self.counted:
+            return _without_answer(self.referred)
+        effective = min(self.weight**2 / self.squares, float(self.counted))
+        shares: dict[DiseaseClass, Share] = {}
+        for name in CLASSES:
+            mean = min(1.0, max(0.0, self.sums[name] / self.weight))
+            shares[name] = Share(mean, *wilson(mean, effective))
+        leading = max(CLASSES, key=lambda name: shares[name].probability)
+        reasons = []
+        if self.referred > self.counted:
+            reasons.append(
+                f"{self.referred} of {self.counted + self.referred} frames were referred: too few are left to answer for "
+                "the smear."
+            )
+        if shares[leading].probability < LEAD_NEEDED:
+            reasons.append(f"Undecided: no class reaches {LEAD_NEEDED:.0%} over the case.")
+        decision: Decision = "refer" if reasons else "report"
+        return CaseResult(
+            decision=decision,
+            urgency=_urgency(shares, leading, decision),
+            leading=leading,
+            shares=shares,
+            counted=self.counted,
+            referred=self.referred,
+            effective=effective,
+            reasons=tuple(reasons),
+        )
+
+
 def combine(readings: Sequence[FrameReading]) -> CaseResult:
     """Combine the frames of one case; see the module's docstring for the rule. Their order does not matter."""
-    counting = [reading for reading in readings if reading.decision == "report"]
-    referred = len(readings) - len(counting)
-    if not counting:
-        waiting = not readings
-        return CaseResult(
-            decision="refer",
-            urgency="waiting" if waiting else "refer",
-            leading=None,
-            shares={},
-            counted=0,
-            referred=referred,
-            effective=0.0,
-            reasons=(
-                "No frame has been read yet."
-                if waiting
-                else "No frame was reportable: a person must read this smear.",
-            ),
-        )
-    total = sum(reading.weight for reading in counting)
-    effective = min(total**2 / sum(reading.weight**2 for reading in counting), float(len(counting)))
-    shares: dict[DiseaseClass, Share] = {}
-    for name in CLASSES:
-        mean = sum(reading.weight * reading.probabilities[name] for reading in counting) / total
-        mean = min(1.0, max(0.0, mean))
-        shares[name] = Share(mean, *wilson(mean, effective))
-    leading = max(CLASSES, key=lambda name: shares[name].probability)
-    reasons = []
-    if referred > len(counting):
-        reasons.append(
-            f"{referred} of {len(readings)} frames were referred: too few are left to answer for the smear."
-        )
-    if shares[leading].probability < LEAD_NEEDED:
-        reasons.append(f"Undecided: no class reaches {LEAD_NEEDED:.0%} over the case.")
-    decision: Decision = "refer" if reasons else "report"
+    totals = Totals()
+    for reading in readings:
+        totals.add(reading)
+    return totals.result()
+
+
+def _without_answer(referred: int) -> CaseResult:
     return CaseResult(
-        decision=decision,
-        urgency=_urgency(shares, leading, decision),
-        leading=leading,
-        shares=shares,
-        counted=len(counting),
+        decision="refer",
+        urgency="refer" if referred else "waiting",
+        leading=None,
+        shares={},
+        counted=0,
         referred=referred,
-        effective=effective,
-        reasons=tuple(reasons),
+        effective=0.0,
+        reasons=(
+            "No frame was reportable: a person must read this smear."
+            if referred
+            else "No frame has been read yet.",
+        ),
     )
 
 

@@ -41,7 +41,11 @@ class Dashboard:
             pending_diagnoses=settings.limits.pending_diagnoses,
         )
         self._ingest = Ingest(
-            topics=self._topics, writer=writer, on_applied=self._on_applied, metrics=self._metrics
+            topics=self._topics,
+            writer=writer,
+            on_applied=self._on_applied,
+            metrics=self._metrics,
+            directory=settings.directory,
         )
         self._session = Session(
             settings.broker,

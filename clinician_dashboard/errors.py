@@ -4,6 +4,8 @@
 
     DashboardError
     |-- RecordError           the record cannot be used as it is; names the file and the remedy
+    |   |-- RecordInUse       another process has it
+    |   `-- BackupError       a backup cannot be made, is not whole, or may not be restored there
     |-- ConflictingContent    a known frame id came again with other content; the record keeps the first
     `-- UnusableMessage       a message that decodes, and still may not enter the record
 """
@@ -15,6 +17,14 @@ class DashboardError(Exception):
 
 class RecordError(DashboardError):
     """Raised when the record (database or image folder) cannot be used as it is."""
+
+
+class RecordInUse(RecordError):
+    """Raised when another process writes the record's folder."""
+
+
+class BackupError(RecordError):
+    """Raised when a backup cannot be made, is not whole, or may not be restored where it was asked."""
 
 
 class ConflictingContent(DashboardError):

@@ -1,32 +1,35 @@
 """Ingest: from the broker into the record.
 
-The network thread only puts messages into a bounded queue. One writer thread takes them in batches, applies each batch
-in one transaction, and only then acknowledges them. While the record cannot be written (disk full, database locked)
-the batch is tried again for ever, nothing is acknowledged, and the dashboard is not ready.
+The network thread only puts messages into a bounded queue (`clinician_dashboard.intake`). One writer thread takes them in
+batches, applies each batch in one transaction, and only then acknowledges them. While the record cannot be written (disk
+full, database locked or damaged) the batch is tried again for ever, nothing is acknowledged, and the dashboard is not
+ready.
 """
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from broker_config.codec import decode
 from broker_config.errors import DecodeError, TopicError
 from broker_config.messages import DeviceState, Diagnosis, FleetModel, Frame, Message, Rejection, WorkerState
 from broker_config.topics import TopicKind, TopicName, Topics
+from clinician_dashboard.intake import Incoming, Intake
 from clinician_dashboard.metrics import Metrics
+from clinician_dashboard.pace import Pace
 from clinician_dashboard.record.changes import Applied
-from clinician_dashboard.record.writer import Item, Malformed
+from clinician_dashboard.record.faults import is_damaged, sentence
+from clinician_dashboard.record.presence import Heard
+from clinician_dashboard.record.writer import Item, Malformed, kind_of
 
 logger = logging.getLogger(__name__)
 
-MAX_QUEUED = 1024
-MAX_QUEUED_BYTES = 256 * 1024 * 1024
-MAX_BATCH = 64
+MAX_BATCH = 256
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 5.0
@@ -44,24 +47,6 @@ _TYPES: dict[TopicKind, type[Message]] = {
 }
 
 
-class Incoming(Protocol):
-    """A delivered message, as the session hands it over."""
-
-    @property
-    def topic(self) -> str:
-        """Topic name."""
-        ...
-
-    @property
-    def payload(self) -> bytes:
-        """Payload as it came."""
-        ...
-
-    def acknowledge(self) -> bool:
-        """Acknowledge it; false when the connection that delivered it is gone, which is harmless."""
-        ...
-
-
 class Writer(Protocol):
     """Applies a batch of messages in one transaction."""
 
@@ -72,13 +57,25 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class IngestState:
-    """What the health page shows of the ingest at one moment."""
+    """What the health page shows of the ingest at one moment.
+
+    Attributes:
+        queued: Messages that wait for the writer.
+        queued_bytes: Their size.
+        overflow: Messages that found the queue full; they come again.
+        fault: Why the record cannot be written, with the remedy; empty while it can.
+        fleet_model: The model that the fleet should serve.
+        behind_s: How old the frames are that enter the record now, in seconds; 0 when none wait.
+        frames_per_s: Frames recorded a second, over the last ten seconds.
+    """
 
     queued: int
     queued_bytes: int
     overflow: int
     fault: str
     fleet_model: FleetModel | None
+    behind_s: float = 0.0
+    frames_per_s: float = 0.0
 
 
 class Ingest:
@@ -89,18 +86,25 @@ class Ingest:
         writer: The record's writer; used from one thread only.
         on_applied: Called after each commit with what it did; must be quick and must not raise.
         metrics: Where it counts.
+        directory: Where the record lives, for the remedy of a fault.
     """
 
     def __init__(
-        self, *, topics: Topics, writer: Writer, on_applied: Callable[[Applied], None], metrics: Metrics
+        self,
+        *,
+        topics: Topics,
+        writer: Writer,
+        on_applied: Callable[[Applied], None],
+        metrics: Metrics,
+        directory: Path | None = None,
     ) -> None:
         self._topics = topics
         self._writer = writer
         self._on_applied = on_applied
         self._metrics = metrics
-        self._queue: queue.Queue[Incoming] = queue.Queue(MAX_QUEUED)
-        self._queued_bytes = 0
-        self._bytes_lock = threading.Lock()
+        self._directory = directory
+        self._intake = Intake()
+        self._pace = Pace()
         self._overflow = 0
         self._fault = ""
         self._fleet_model: FleetModel | None = None
@@ -111,7 +115,13 @@ class Ingest:
     def state(self) -> IngestState:
         """The present state."""
         return IngestState(
-            self._queue.qsize(), self._queued_bytes, self._overflow, self._fault, self._fleet_model
+            queued=len(self._intake),
+            queued_bytes=self._intake.size_bytes,
+            overflow=self._overflow,
+            fault=self._fault,
+            fleet_model=self._fleet_model,
+            behind_s=self._pace.behind_s,
+            frames_per_s=self._pace.frames_per_s,
         )
 
     def start(self) -> None:
@@ -137,35 +147,30 @@ class Ingest:
         broker's window for as long as the connection lasts. No receipt follows, so the edge sends the frame again, and
         with it comes its diagnosis.
         """
-        size = len(message.payload)
-        with self._bytes_lock:
-            fits = self._queued_bytes + size <= MAX_QUEUED_BYTES
-            if fits:
-                self._queued_bytes += size
-        if fits:
-            try:
-                self._queue.put_nowait(message)
-            except queue.Full:
-                self._release(size)
-            else:
-                return
+        if self._intake.put(message, lane=self._lane(message.topic)):
+            return
         self._overflow += 1
         self._metrics.overflow.inc()
+        self._metrics.messages.labels("unknown", "overflow").inc()
         message.acknowledge()
         if self._overflow.bit_count() == 1:  # the 1st, 2nd, 4th, 8th ...: told, without flooding the log
             logger.warning(
                 "the writer's queue is full: %d messages left to come again so far", self._overflow
             )
 
-    def _release(self, size: int) -> None:
-        with self._bytes_lock:
-            self._queued_bytes -= size
+    def _lane(self, topic: str) -> str:
+        """Return the device of a routine frame: those wait in turns; everything else goes first."""
+        try:
+            name = self._topics.parse(topic)
+        except TopicError:
+            return ""
+        return f"{name.site}/{name.device}" if (name.kind, name.detail) == ("frame", "routine") else ""
 
     # The writer's thread
 
     def _run(self) -> None:
         while True:
-            batch = self._take()
+            batch = self._intake.take(MAX_BATCH, MAX_BATCH_BYTES, timeout_s=0.1)
             if not batch:
                 if self._stopping.is_set():
                     return
@@ -175,21 +180,8 @@ class Ingest:
                 return
             for message in batch:
                 message.acknowledge()
-                self._release(len(message.payload))
-            self._metrics.queue.set(self._queue.qsize())
-
-    def _take(self) -> list[Incoming]:
-        batch: list[Incoming] = []
-        size = 0
-        try:
-            batch.append(self._queue.get(timeout=0.1))
-            size = len(batch[0].payload)
-            while len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
-                batch.append(self._queue.get_nowait())
-                size += len(batch[-1].payload)
-        except queue.Empty:
-            pass
-        return batch
+            self._intake.release(batch)
+            self._metrics.queue.set(len(self._intake))
 
     def _write(self, items: list[Item]) -> bool:
         """Write ``items``, however long it takes; false when told to stop before it worked."""
@@ -197,33 +189,32 @@ class Ingest:
         while True:
             try:
                 applied = self._writer.apply(items)
-            except _PASSING as error:
-                self._metrics.faults.inc()
-                self._fault = _sentence(error)
-                logger.warning(
-                    "%s; trying again in %.1f s, nothing is acknowledged meanwhile", self._fault, pause
-                )
-                if self._stopping.wait(pause):
-                    return False
-                pause = min(RETRY_LAST_S, pause * 2)
             except Exception as error:  # a message that breaks the writer must not stop the others
+                if isinstance(error, _PASSING) or is_damaged(error):
+                    self._metrics.faults.inc()
+                    self._fault = sentence(error, directory=self._directory)
+                    logger.warning(
+                        "%s; trying again in %.1f s, nothing is acknowledged meanwhile", self._fault, pause
+                    )
+                    if self._stopping.wait(pause):
+                        return False
+                    pause = min(RETRY_LAST_S, pause * 2)
+                    continue
                 if len(items) > 1:
                     return all(self._write([item]) for item in items)
                 if isinstance(items[0], Malformed):
                     logger.exception("a counter could not be kept")
                     return True
-                logger.exception("a %s could not be entered into the record", items[0].kind)
-                items = [
-                    Malformed(
-                        "unstorable",
-                        f"a {items[0].kind} that the record cannot hold ({type(error).__name__})",
-                    )
-                ]
+                kind = kind_of(items[0])
+                logger.exception("a %s could not be entered into the record", kind)
+                said = f"a {kind} that the record cannot hold ({type(error).__name__})"
+                items = [Malformed("unstorable", said, kind)]
             else:
                 break
         if self._fault:
             logger.info("the record can be written again")
             self._fault = ""
+        self._pace.note(applied)
         self._metrics.batch.observe(len(items))
         self._metrics.count(applied)
         try:
@@ -240,22 +231,30 @@ class Ingest:
         self._metrics.received.labels(name.kind).inc()
         message_type = _TYPES.get(name.kind)
         if message_type is None or not message.payload:
-            return None  # nothing of ours, or an empty payload that clears a retained message
+            # Nothing of ours, or an empty payload that clears a retained message.
+            self._metrics.messages.labels(name.kind, "empty" if message_type else "not_ours").inc()
+            return None
         try:
             item = decode(message.payload, message_type)
         except DecodeError as error:
             logger.warning("unusable message on %s: %s", message.topic, error)
-            return Malformed(error.code, f"{message.topic}: {error}")
+            return Malformed(error.code, f"{message.topic}: {error}", name.kind)
         if isinstance(item, FleetModel):
             self._fleet_model = item
+            self._metrics.messages.labels(name.kind, "taken").inc()
             return None
+        return self._checked(name, item, message)
+
+    @staticmethod
+    def _checked(name: TopicName, item: Message, message: Incoming) -> Item:
         if not _matches(name, item):
             return Malformed(
                 "topic_mismatch",
                 f"{message.topic}: the {item.kind} inside names another site or device: check that sender's settings, and "
                 "the broker's access rules",
+                name.kind,
             )
-        return item
+        return Heard(item, retained=message.retain) if isinstance(item, DeviceState | WorkerState) else item
 
 
 def _matches(name: TopicName, item: Message) -> bool:
@@ -263,11 +262,3 @@ def _matches(name: TopicName, item: Message) -> bool:
     if isinstance(item, WorkerState):
         return item.worker == name.device
     return (getattr(item, "site", None), getattr(item, "device", None)) == (name.site, name.device)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, SQLAlchemyError):
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        return f"the record cannot be written ({cause}): free disk space, or end what locks the database"
-    reason = getattr(error, "strerror", None) or str(error)
-    return f"an image cannot be written ({reason}): free disk space, and check the folder's permissions"

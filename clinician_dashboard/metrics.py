@@ -18,6 +18,12 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self.messages = Counter(
+            "hemolink_dashboard_messages",
+            "What became of every delivered message, by kind of topic",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
         self.recorded = Counter("hemolink_dashboard_recorded", "Frames recorded", registry=self.registry)
         self.tallies = Counter(
             "hemolink_dashboard_tally",
@@ -51,12 +57,24 @@ class Metrics:
         self.faults = Counter(
             "hemolink_dashboard_write_faults", "Failed tries to write the record", registry=self.registry
         )
+        self.missing = Gauge(
+            "hemolink_dashboard_missing_frames",
+            "Frames that devices numbered and that never came",
+            registry=self.registry,
+        )
+        self.behind = Gauge(
+            "hemolink_dashboard_behind_seconds",
+            "Age of the frames that enter the record now; 0 without a backlog",
+            registry=self.registry,
+        )
         self.listeners = Gauge(
             "hemolink_dashboard_listeners", "Pages on the live feed", registry=self.registry
         )
 
     def count(self, applied: Applied) -> None:
         """Count a committed batch."""
+        for (kind, outcome), count in applied.outcomes.items():
+            self.messages.labels(kind, outcome).inc(count)
         self.recorded.inc(applied.newly_recorded)
         for latency in applied.latencies_ms:
             self.latency.observe(latency / 1000)

@@ -16,6 +16,7 @@ class Applied:
         fleet: Whether a device's or worker's state changed.
         rejections: Whether the list of dead letters changed.
         tallies: What was counted, by (name, code).
+        outcomes: How many messages ended how, by (kind, outcome); together as many as the batch had.
     """
 
     recorded: list[tuple[str, str, str]] = field(default_factory=list)
@@ -26,3 +27,4 @@ class Applied:
     fleet: bool = False
     rejections: bool = False
     tallies: dict[tuple[str, str], int] = field(default_factory=dict)
+    outcomes: dict[tuple[str, str], int] = field(default_factory=dict)

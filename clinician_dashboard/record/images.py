@@ -2,11 +2,25 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from broker_config.process import write_durably
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+FEW = 3
+WRITERS = 4
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class ImageStore:
@@ -33,18 +47,44 @@ class ImageStore:
             raise ValueError("an image is named by 64 hexadecimal digits")
         return self._directory / "sha256" / sha256[:2] / sha256[2:4] / sha256
 
-    def put(self, image: bytes) -> str:
-        """Keep ``image`` durably and return its hash; a file that is there already is left alone.
+    def put(self, image: bytes, sha256: str) -> bool:
+        """Keep ``image`` durably under its hash; a whole file that is there already is left alone.
+
+        Returns:
+            Whether the image has that hash; otherwise nothing was kept.
 
         Raises:
             OSError: If it cannot be written; nothing is left behind.
         """
-        sha256 = hashlib.sha256(image).hexdigest()
+        if hashlib.sha256(image).hexdigest() != sha256:
+            return False
         path = self.path(sha256)
-        if not (path.exists() and path.stat().st_size == len(image)):
+        if not self.is_whole(sha256):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, image)
-        return sha256
+        return True
+
+    def put_all(self, images: Mapping[str, bytes]) -> set[str]:
+        """Keep several images, given by their hashes; the disk is waited for once for several of them.
+
+        Returns:
+            The hashes that their image does not have.
+
+        Raises:
+            OSError: If one cannot be written.
+        """
+        if len(images) < FEW:
+            return {sha256 for sha256, image in images.items() if not self.put(image, sha256)}
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="images") as pool:
+            kept = pool.map(lambda one: (one[0], self.put(one[1], one[0])), images.items())
+            return {sha256 for sha256, good in kept if not good}
+
+    def is_whole(self, sha256: str) -> bool:
+        """Return whether the image of that hash is here, and its content has that hash."""
+        try:
+            return hash_file(self.path(sha256)) == sha256
+        except FileNotFoundError:
+            return False
 
     def remove(self, sha256: str) -> None:
         """Remove an image that no row names any more."""

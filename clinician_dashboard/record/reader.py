@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import selectinload
 
+from broker_config.messages import now
 from clinician_dashboard.case_result import URGENCIES
 from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.frame_list import FrameList, list_frames
+from clinician_dashboard.record.missing import Missing, find_missing
 from clinician_dashboard.record.tables import (
     CaseRow,
     DeviceRow,
@@ -146,8 +148,13 @@ class RecordReader:
         """Return where the frame's image lies."""
         return self._record.images.path(frame.image_sha256)
 
-    def rejections(self, *, limit: int = 200) -> list[RejectionView]:
-        """Return the dead letters that still need a person, the latest first."""
+    def rejections(self, *, limit: int = 200, offset: int = 0) -> list[RejectionView]:
+        """Return the dead letters that still need a person, the latest first.
+
+        Args:
+            limit: Most of them.
+            offset: How many to pass over.
+        """
         with self._record.session() as session:
             rows = session.execute(
                 select(RejectionRow, FrameRow)
@@ -155,8 +162,26 @@ class RecordReader:
                 .where(_unresolved())
                 .order_by(RejectionRow.id.desc())
                 .limit(limit)
+                .offset(offset)
             ).all()
         return [RejectionView(row, frame) for row, frame in rows]
+
+    def unresolved(self) -> int:
+        """Return how many dead letters still need a person; several may be about one frame."""
+        with self._record.session() as session:
+            return (
+                session.scalar(
+                    select(func.count(RejectionRow.id))
+                    .outerjoin(FrameRow, FrameRow.frame_id == RejectionRow.frame_id)
+                    .where(_unresolved())
+                )
+                or 0
+            )
+
+    def missing(self) -> list[Missing]:
+        """Return what each device's open numbers say: frames that never came, and frames on their way."""
+        with self._record.snapshot() as session:
+            return find_missing(session, now=now())
 
     def rejection_of(self, frame_id: str) -> RejectionRow | None:
         """Return the latest dead letter of a frame, or none."""
@@ -181,6 +206,10 @@ class RecordReader:
                 or 0
             )
 
+    def needing_a_person(self) -> int:
+        """Return how many frames a person must see to: rejected ones, and ones that never came."""
+        return self.rejected() + sum(one.count for one in self.missing())
+
     def fleet(self) -> tuple[Sequence[DeviceRow], Sequence[WorkerRow]]:
         """Return every device and every worker that ever announced itself."""
         with self._record.session() as session:
@@ -199,7 +228,8 @@ class RecordReader:
         ``referred`` counts recorded frames that the model leaves to a person.
         ``duplicates`` counts what a clinician would see twice, as the tables have it: rows beyond the first of one frame
         and model, and recorded frames whose very image the case already holds under another frame id. ``redelivered``
-        counts messages that came again and changed nothing: at-least-once delivery at work, and no fault.
+        counts messages that came again and changed nothing: at-least-once delivery at work, and no fault. ``missing``
+        counts frames that devices numbered and that never came, ``on_the_way`` numbers that may still be in their spools.
         """
         with self._record.snapshot() as session:
             frames = session.scalar(select(func.count()).select_from(FrameRow)) or 0
@@ -221,9 +251,9 @@ class RecordReader:
                     .subquery()
                 )
             )
-            refused = select(RejectionRow.frame_id).where(RejectionRow.frame_id.is_not(None))
+            refused = exists().where(RejectionRow.frame_id == FrameRow.frame_id)
             pending_frames = session.scalar(
-                select(func.count()).where(FrameRow.recorded_at.is_(None), FrameRow.frame_id.not_in(refused))
+                select(func.count()).where(FrameRow.recorded_at.is_(None), ~refused)
             )
             pending_diagnoses = (
                 session.scalar(select(func.count()).where(DiagnosisRow.joined.is_(False))) or 0
@@ -240,6 +270,7 @@ class RecordReader:
             cases = session.scalar(select(func.count()).select_from(CaseRow)) or 0
             referred = session.scalar(select(func.sum(CaseRow.referred))) or 0
             simulated = session.scalar(select(CaseRow.id).where(CaseRow.simulated).limit(1)) is not None
+            missing = find_missing(session, now=now())
         latencies = sorted(
             max(0.0, (end - start).total_seconds() * 1000) for start, end in times if end is not None
         )
@@ -254,6 +285,8 @@ class RecordReader:
             "pending_frames": pending_frames or 0,
             "pending_diagnoses": pending_diagnoses,
             "rejected": self.rejected(),
+            "missing": sum(one.count for one in missing),
+            "on_the_way": sum(one.on_the_way for one in missing),
             "conflicts": tallies.get("conflict", 0),
             "malformed": tallies.get("malformed", 0),
             "latency_ms": {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)},

@@ -18,11 +18,12 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -88,17 +89,30 @@ class CaseRow(Table):
     decision: Mapped[str] = mapped_column(String(10), default="refer")
     leading: Mapped[str | None] = mapped_column(String(10), default=None)
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
-
-    frames: Mapped[list["FrameRow"]] = relationship(back_populates="case")
+    totals: Mapped[dict[str, Any]] = mapped_column(
+        default=dict,
+        server_default="{}",
+        doc="sums over its frames, so that a new one costs the same in any case",
+    )
 
 
 class FrameRow(Table):
     """One frame whose image is in the image store."""
 
     __tablename__ = "frames"
+    __table_args__ = (
+        Index("ix_frames_of_case", "case_id", "captured_at"),
+        Index("ix_frames_numbers", "site", "device", "sequence"),
+        Index(
+            "ix_frames_waiting",
+            "case_id",
+            sqlite_where=text("recorded_at IS NULL"),
+            postgresql_where=text("recorded_at IS NULL"),
+        ),
+    )
 
     frame_id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"), index=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"))
     site: Mapped[str] = mapped_column(String(48))
     device: Mapped[str] = mapped_column(String(48))
     priority: Mapped[str] = mapped_column(String(10))
@@ -120,7 +134,7 @@ class FrameRow(Table):
     image_sha256: Mapped[str] = mapped_column(String(64), index=True)
     image_bytes: Mapped[int] = mapped_column(Integer)
 
-    case: Mapped[CaseRow] = relationship(back_populates="frames")
+    case: Mapped[CaseRow] = relationship()
     diagnoses: Mapped[list["DiagnosisRow"]] = relationship(
         primaryjoin="FrameRow.frame_id == foreign(DiagnosisRow.frame_id)",
         order_by="DiagnosisRow.id",
@@ -163,13 +177,14 @@ class RejectionRow(Table):
     """A dead letter, once, however often it was announced."""
 
     __tablename__ = "rejections"
-    __table_args__ = (UniqueConstraint("site", "device", "payload_sha256", "code"),)
+    __table_args__ = (Index("ix_rejections_known", "site", "device", "payload_sha256", "code"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     frame_id: Mapped[str | None] = mapped_column(String(32), index=True)
     case_code: Mapped[str | None] = mapped_column(String(40))
     site: Mapped[str] = mapped_column(String(48))
     device: Mapped[str] = mapped_column(String(48))
+    sequence: Mapped[int | None] = mapped_column(BigInteger, default=None)
     code: Mapped[str] = mapped_column(String(40))
     reason: Mapped[str] = mapped_column(Text)
     attempts: Mapped[int]
@@ -190,7 +205,11 @@ class DeviceRow(Table):
     device: Mapped[str] = mapped_column(String(48), primary_key=True)
     birth: Mapped[int] = mapped_column(BigInteger)
     presence: Mapped[str] = mapped_column(String(10))
-    heard_at: Mapped[datetime]
+    heard_at: Mapped[datetime] = mapped_column(doc="by this machine's clock, never the sender's")
+    seen_at: Mapped[datetime | None] = mapped_column(
+        default=None, doc="the last sign of life that is no state"
+    )
+    live: Mapped[bool] = mapped_column(default=True, server_default="1", doc="false: known only as retained")
     state: Mapped[dict[str, Any]]
 
 
@@ -202,8 +221,41 @@ class WorkerRow(Table):
     worker: Mapped[str] = mapped_column(String(48), primary_key=True)
     birth: Mapped[int] = mapped_column(BigInteger)
     presence: Mapped[str] = mapped_column(String(10))
-    heard_at: Mapped[datetime]
+    heard_at: Mapped[datetime] = mapped_column(doc="by this machine's clock, never the sender's")
+    seen_at: Mapped[datetime | None] = mapped_column(
+        default=None, doc="the last sign of life that is no state"
+    )
+    live: Mapped[bool] = mapped_column(default=True, server_default="1", doc="false: known only as retained")
     state: Mapped[dict[str, Any]]
+
+
+class LedgerRow(Table):
+    """How a device's frames are numbered, as far as the record was told; see `clinician_dashboard.record.ledger`."""
+
+    __tablename__ = "ledgers"
+
+    site: Mapped[str] = mapped_column(String(48), primary_key=True)
+    device: Mapped[str] = mapped_column(String(48), primary_key=True)
+    generation: Mapped[int] = mapped_column(default=0, doc="rises when the device begins to number anew")
+    base: Mapped[int] = mapped_column(BigInteger, doc="the first number that this record answers for")
+    top: Mapped[int] = mapped_column(BigInteger, doc="one above the highest number heard of")
+    declared: Mapped[int | None] = mapped_column(BigInteger, default=None, doc="the device's own next number")
+    held: Mapped[int] = mapped_column(BigInteger, default=0, doc="frames in its spool when it said so")
+    parked: Mapped[int] = mapped_column(BigInteger, default=0, doc="frames that wait for a person there")
+    oldest: Mapped[int | None] = mapped_column(BigInteger, default=None, doc="the lowest number in its spool")
+
+
+class GapRow(Table):
+    """Numbers of a device that were neither recorded nor told as a dead letter, as one range."""
+
+    __tablename__ = "gaps"
+
+    site: Mapped[str] = mapped_column(String(48), primary_key=True)
+    device: Mapped[str] = mapped_column(String(48), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True)
+    first: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    last: Mapped[int] = mapped_column(BigInteger)
+    opened_at: Mapped[datetime]
 
 
 class TallyRow(Table):

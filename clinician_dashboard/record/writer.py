@@ -1,6 +1,8 @@
 """The record's only writer: applies a batch of messages in one transaction.
 
 Applying the same message again changes nothing but a counter, so at-least-once delivery ends as once in the record.
+The images of a batch are durable before its transaction begins: a process that dies in between leaves files that no row
+names. They are adopted when the frame comes again, and found by ``hemolink dashboard verify``.
 """
 
 import logging
@@ -9,27 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
 from broker_config.messages import DeviceState, Diagnosis, Frame, Message, Rejection, WorkerState, now
 from clinician_dashboard.errors import ConflictingContent, UnusableMessage
-from clinician_dashboard.record.case_summary import refresh_case
+from clinician_dashboard.record.batch import Batch
+from clinician_dashboard.record.case_summary import refresh_cases
 from clinician_dashboard.record.changes import Applied
 from clinician_dashboard.record.database import Record
-from clinician_dashboard.record.tables import (
-    CaseRow,
-    DeviceRow,
-    DiagnosisRow,
-    FrameRow,
-    RejectionRow,
-    TallyRow,
-    WorkerRow,
-)
+from clinician_dashboard.record.entries import enter_diagnosis, enter_frame, enter_rejection
+from clinician_dashboard.record.ledger import Ledger
+from clinician_dashboard.record.presence import Heard, believe, take
+from clinician_dashboard.record.tables import DeviceRow, DiagnosisRow, FrameRow, WorkerRow
 
 logger = logging.getLogger(__name__)
-
-MAX_DETAIL = 500
 
 
 @dataclass(frozen=True)
@@ -39,17 +34,28 @@ class Malformed:
     Attributes:
         code: A short stable reason.
         detail: One sentence for a person.
+        kind: Of the topic that it came on.
     """
 
     code: str
     detail: str
+    kind: str = "unknown"
 
 
-Item = Message | Malformed
+Item = Message | Malformed | Heard
+
+
+MAX_FLEET = 10_000
+"""Devices, and workers, that may be known; whoever may publish could otherwise invent names for ever."""
+
+
+def kind_of(item: Item) -> str:
+    """Return the kind of a message, for counters."""
+    return item.state.kind if isinstance(item, Heard) else item.kind
 
 
 class RecordWriter:
-    """Applies messages. Use it from one thread.
+    """Applies messages. Use it from one thread, and one of it on a record.
 
     Args:
         record: An open record.
@@ -70,299 +76,145 @@ class RecordWriter:
         self._pending_frames = pending_frames
         self._pending_diagnoses = pending_diagnoses
         self._clock = clock
+        self._ledger = Ledger(clock=clock)
 
     def apply(self, items: Sequence[Item]) -> Applied:
-        """Apply ``items`` in order and commit once.
+        """Apply ``items`` and commit once: frames first, everything else in order.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: If the database refuses; nothing of the batch is in the record.
             OSError: If an image cannot be kept; nothing of the batch is in the record.
         """
-        applied = Applied()
-        touched: set[int] = set()
-        with self._record.session() as session, session.begin():
-            for item in items:
-                try:
-                    self._apply_one(session, item, applied, touched)
-                except ConflictingContent as conflict:
-                    logger.warning("refused: %s", conflict)
-                    if isinstance(item, Frame):
-                        applied.refused.append((item.site, item.device, item.frame_id, str(conflict)))
-                    self._tally(session, applied, "conflict", type(item).__name__.lower(), str(conflict))
-                except UnusableMessage as unusable:
-                    self._tally(session, applied, "malformed", unusable.code, str(unusable))
-            unused = self._trim(session, applied, touched)
-            session.flush()
-            for case_id in sorted(touched):
-                case = session.get_one(CaseRow, case_id)
-                refresh_case(session, case, at=self._clock())
-                applied.cases.add((case.site, case.code))
+        try:
+            with self._record.session() as session, session.begin(), session.no_autoflush:
+                batch = Batch(session, at=self._clock())
+                batch.read(items)
+                damaged = self._keep_images(batch, items)
+                # A frame that is there when its diagnosis comes is written once; the other way round twice.
+                for item in sorted(items, key=lambda item: not isinstance(item, Frame)):
+                    self._apply_one(batch, item, damaged)
+                session.flush()
+                unused = self._trim(batch)
+                batch.note_life(batch.seen_rows())
+                self._ledger.write(session)
+                refresh_cases(session, batch.touched.values(), at=batch.at)
+        except BaseException:
+            self._ledger.forget()
+            raise
+        batch.applied.cases |= set(batch.touched)
         for sha256 in unused:
             self._remove_image(sha256)
-        return applied
+        return batch.applied
 
-    def _apply_one(self, session: Session, item: Item, applied: Applied, touched: set[int]) -> None:
+    def _keep_images(self, batch: Batch, items: Sequence[Item]) -> set[str]:
+        """Keep the images of the frames that are new; return the hashes that their image does not match."""
+        fresh = {
+            item.image_sha256: item.image
+            for item in items
+            if isinstance(item, Frame) and item.frame_id not in batch.frames
+        }
+        return self._record.images.put_all(fresh)
+
+    def _apply_one(self, batch: Batch, item: Item, damaged: set[str]) -> None:
+        kind = kind_of(item)
+        try:
+            outcome = self._enter(batch, item, damaged)
+        except ConflictingContent as conflict:
+            logger.warning("refused: %s", conflict)
+            if isinstance(item, Frame):
+                batch.applied.refused.append((item.site, item.device, item.frame_id, str(conflict)))
+            batch.tally("conflict", kind, str(conflict))
+            outcome = "conflict"
+        except UnusableMessage as unusable:
+            batch.tally("malformed", unusable.code, str(unusable))
+            outcome = unusable.code
+        batch.applied.outcomes[kind, outcome] = batch.applied.outcomes.get((kind, outcome), 0) + 1
+
+    def _enter(self, batch: Batch, item: Item, damaged: set[str]) -> str:
         match item:
             case Frame():
-                self._frame(session, item, applied, touched)
+                if item.image_sha256 in damaged and item.frame_id not in batch.frames:
+                    raise UnusableMessage(
+                        f"frame {item.frame_id} from {item.site}/{item.device} does not match its own image_sha256: it was "
+                        "damaged on its way; the edge sends it again",
+                        code="image_hash_mismatch",
+                    )
+                return enter_frame(batch, item, self._ledger)
             case Diagnosis():
-                self._diagnosis(session, item, applied, touched)
+                return enter_diagnosis(batch, item, self._ledger)
             case Rejection():
-                self._rejection(session, item, applied, touched)
-            case DeviceState():
-                row = session.get(DeviceRow, (item.site, item.device))
-                self._state(session, row, item, applied)
-            case WorkerState():
-                row_of_worker = session.get(WorkerRow, item.worker)
-                self._state(session, row_of_worker, item, applied)
+                return enter_rejection(batch, item, self._ledger)
+            case Heard():
+                return self._state(batch, item)
+            case DeviceState() | WorkerState():
+                return self._state(batch, Heard(item))
             case Malformed():
-                self._tally(session, applied, "malformed", item.code, item.detail)
-            case _:
-                raise UnusableMessage(f"a {item.kind} has no place in the record", code="unexpected_kind")
+                batch.tally("malformed", item.code, item.detail)
+                return item.code
+        raise UnusableMessage(f"a {item.kind} has no place in the record", code="unexpected_kind")
 
-    # Frames and diagnoses
-
-    def _frame(self, session: Session, frame: Frame, applied: Applied, touched: set[int]) -> None:
-        known = session.get(FrameRow, frame.frame_id)
-        if known is not None:
-            if (known.image_sha256, known.site, known.device, known.case.code) != (
-                frame.image_sha256,
-                frame.site,
-                frame.device,
-                frame.case,
-            ):
-                raise ConflictingContent(
-                    f"frame {frame.frame_id} came again from {frame.site}/{frame.device} with another image or case; the "
-                    "first stays: look for two devices with one identity, or a camera that reuses ids"
-                )
-            self._tally(session, applied, "redelivered", "frame", "")
-            if known.recorded_at is not None:
-                applied.recorded.append((known.site, known.device, known.frame_id))
-            return
-        if self._record.images.put(frame.image) != frame.image_sha256:
-            raise UnusableMessage(
-                f"frame {frame.frame_id} from {frame.site}/{frame.device} does not match its own image_sha256: it was "
-                "damaged on its way; the edge sends it again",
-                code="image_hash_mismatch",
-            )
-        case = self._case_of(session, frame)
-        row = FrameRow(
-            **frame.model_dump(
-                include={
-                    *(
-                        "frame_id",
-                        "site",
-                        "device",
-                        "priority",
-                        "sequence",
-                        "captured_at",
-                        "encoding",
-                        "width",
-                        "height",
-                    ),
-                    *("pixel_size_um", "exposure_ms", "focus_um", "stage_x_um", "stage_y_um", "capture_ms"),
-                    *("simulated", "image_sha256"),
-                }
-            ),
-            case_id=case.id,
-            received_at=self._clock(),
-            quality=frame.quality.model_dump(mode="json"),
-            image_bytes=len(frame.image),
-        )
-        session.add(row)
-        session.flush()
-        touched.add(case.id)
-        waiting = session.scalars(select(DiagnosisRow).where(DiagnosisRow.frame_id == frame.frame_id)).all()
-        for diagnosis in waiting:
-            if _belongs(diagnosis, row, frame.case):
-                self._join(row, diagnosis, applied)
-            else:
-                # The image is here and verified; an answer about another one is of no use, and comes again.
-                session.delete(diagnosis)
-                detail = (
-                    f"a diagnosis of frame {frame.frame_id} is about another image or case; it was dropped"
-                )
-                self._tally(session, applied, "conflict", "diagnosis", detail)
-
-    def _diagnosis(self, session: Session, diagnosis: Diagnosis, applied: Applied, touched: set[int]) -> None:
-        known = session.scalar(
-            select(DiagnosisRow).where(
-                DiagnosisRow.frame_id == diagnosis.frame_id,
-                DiagnosisRow.weights_sha256 == diagnosis.model.weights_sha256,
-            )
-        )
-        if known is not None:
-            if known.image_sha256 != diagnosis.image_sha256:
-                raise ConflictingContent(
-                    f"a second diagnosis of frame {diagnosis.frame_id} is about another image; the first stays"
-                )
-            self._tally(session, applied, "redelivered", "diagnosis", "")
-            return
-        row = DiagnosisRow(
-            **diagnosis.model_dump(
-                mode="json",
-                include={
-                    *(
-                        "frame_id",
-                        "site",
-                        "device",
-                        "worker",
-                        "model",
-                        "probabilities",
-                        "prediction",
-                        "prediction_set",
-                    ),
-                    *(
-                        "decision",
-                        "reasons",
-                        "quality",
-                        "ood_score",
-                        "ood_threshold",
-                        "activation",
-                        "timings",
-                    ),
-                    "image_sha256",
-                },
-            ),
-            weights_sha256=diagnosis.model.weights_sha256,
-            case_code=diagnosis.case,
-            diagnosed_at=diagnosis.diagnosed_at,
-            received_at=self._clock(),
-            simulated=diagnosis.simulated,
-            joined=False,
-        )
-        frame = session.get(FrameRow, diagnosis.frame_id)
-        if frame is not None:
-            if not _belongs(row, frame, frame.case.code):
-                raise ConflictingContent(
-                    f"a diagnosis of frame {diagnosis.frame_id} is about another image or case than the record's; it was "
-                    "refused"
-                )
-            self._join(frame, row, applied)
-            touched.add(frame.case_id)
-        session.add(row)
-        session.flush()
-
-    def _join(self, frame: FrameRow, diagnosis: DiagnosisRow, applied: Applied) -> None:
-        diagnosis.joined = True
-        if frame.recorded_at is None:
-            frame.recorded_at = self._clock()
-            applied.newly_recorded += 1
-            applied.recorded.append((frame.site, frame.device, frame.frame_id))
-            applied.latencies_ms.append(
-                max(0.0, (frame.recorded_at - frame.captured_at).total_seconds() * 1000)
-            )
-
-    def _case_of(self, session: Session, frame: Frame) -> CaseRow:
-        case = session.scalar(select(CaseRow).where(CaseRow.site == frame.site, CaseRow.code == frame.case))
-        if case is None:
-            case = CaseRow(
-                site=frame.site, code=frame.case, opened_at=frame.captured_at, changed_at=self._clock()
-            )
-            session.add(case)
-            session.flush()
-        return case
-
-    # Dead letters and states
-
-    def _rejection(self, session: Session, rejection: Rejection, applied: Applied, touched: set[int]) -> None:
-        known = session.scalar(
-            select(RejectionRow).where(
-                RejectionRow.site == rejection.site,
-                RejectionRow.device == rejection.device,
-                RejectionRow.payload_sha256 == rejection.payload_sha256,
-                RejectionRow.code == rejection.code,
-            )
-        )
-        applied.rejections = True
-        if known is not None:
-            known.announced += 1
-            return
-        fields = {
-            "frame_id",
-            "site",
-            "device",
-            "code",
-            "reason",
-            "attempts",
-            "payload_bytes",
-            "payload_sha256",
-            "at",
-        }
-        session.add(
-            RejectionRow(
-                **rejection.model_dump(include=fields),
-                case_code=rejection.case,
-                worker=rejection.by,
-                received_at=self._clock(),
-            )
-        )
-        frame = session.get(FrameRow, rejection.frame_id) if rejection.frame_id else None
-        if frame is not None:
-            touched.add(frame.case_id)
-
-    def _state(
-        self,
-        session: Session,
-        known: DeviceRow | WorkerRow | None,
-        state: DeviceState | WorkerState,
-        applied: Applied,
-    ) -> None:
-        if known is not None and state.birth < known.birth:
-            self._tally(session, applied, "stale_state", type(state).__name__.lower(), "")
-            return
+    def _state(self, batch: Batch, heard: Heard) -> str:
+        state, session = heard.state, batch.session
+        known: DeviceRow | WorkerRow | None
+        if isinstance(state, DeviceState):
+            known = session.get(DeviceRow, (state.site, state.device))
+        else:
+            known = session.get(WorkerRow, state.worker)
+        if not believe(known, heard):
+            batch.tally("stale_state", kind_of(heard))
+            return "stale"
+        reborn = known is not None and state.birth != known.birth
         if known is None:
-            known = (
-                DeviceRow(site=state.site, device=state.device)
-                if isinstance(state, DeviceState)
-                else WorkerRow(worker=state.worker)
-            )
-            session.add(known)
-        known.birth = state.birth
-        known.presence = state.presence
-        known.heard_at = self._clock()
-        known.state = state.model_dump(mode="json")
-        applied.fleet = True
+            known = self._first_word_of(batch, state)
+        take(known, heard, at=batch.at)
+        if isinstance(state, DeviceState):
+            self._ledger.declare(session, state, reborn=reborn)
+        batch.applied.fleet = True
         session.flush()
+        return "taken"
 
-    # Bounds and counters
+    def _first_word_of(self, batch: Batch, state: DeviceState | WorkerState) -> DeviceRow | WorkerRow:
+        table = DeviceRow if isinstance(state, DeviceState) else WorkerRow
+        if batch.count(table.birth.is_not(None)) >= MAX_FLEET:
+            raise UnusableMessage(
+                f"{MAX_FLEET} of its kind are known already: look for who invents names",
+                code="too_many_devices" if isinstance(state, DeviceState) else "too_many_workers",
+            )
+        row = (
+            DeviceRow(site=state.site, device=state.device)
+            if isinstance(state, DeviceState)
+            else WorkerRow(worker=state.worker)
+        )
+        batch.session.add(row)
+        return row
 
-    def _trim(self, session: Session, applied: Applied, touched: set[int]) -> set[str]:
+    # Bounds
+
+    def _trim(self, batch: Batch) -> set[str]:
         """Drop the oldest of what waits beyond its bound; return images that no row names any more."""
+        session = batch.session
         unused: set[str] = set()
         waiting_frames = FrameRow.recorded_at.is_(None)
-        excess = (session.scalar(select(func.count()).where(waiting_frames)) or 0) - self._pending_frames
+        excess = batch.count(waiting_frames) - self._pending_frames
         if excess > 0:
             oldest = select(FrameRow).where(waiting_frames).order_by(FrameRow.received_at).limit(excess)
             for frame in session.scalars(oldest).all():
-                touched.add(frame.case_id)
+                batch.touch(frame.case)
                 unused.add(frame.image_sha256)
                 session.delete(frame)
-                self._tally(
-                    session, applied, "pending_dropped", "frame", "no diagnosis came; the edge sends it again"
-                )
+                batch.tally("pending_dropped", "frame", "no diagnosis came; the edge sends it again")
             session.flush()
             still = session.scalars(select(FrameRow.image_sha256).where(FrameRow.image_sha256.in_(unused)))
             unused -= set(still.all())
         waiting = DiagnosisRow.joined.is_(False)
-        excess = (session.scalar(select(func.count()).where(waiting)) or 0) - self._pending_diagnoses
+        excess = batch.count(waiting) - self._pending_diagnoses
         if excess > 0:
             eldest = select(DiagnosisRow).where(waiting).order_by(DiagnosisRow.id).limit(excess)
             for diagnosis in session.scalars(eldest).all():
                 session.delete(diagnosis)
-                self._tally(session, applied, "pending_dropped", "diagnosis", "its image never came")
+                batch.tally("pending_dropped", "diagnosis", "its image never came")
+        session.flush()
         return unused
-
-    def _tally(self, session: Session, applied: Applied, name: str, code: str, detail: str) -> None:
-        row = session.get(TallyRow, (name, code))
-        if row is None:
-            row = TallyRow(name=name, code=code, count=0, last_at=self._clock(), last_detail="")
-            session.add(row)
-        row.count += 1
-        row.last_at = self._clock()
-        if detail:
-            row.last_detail = detail.encode("utf-8", "replace").decode()[:MAX_DETAIL]
-        applied.tallies[name, code] = applied.tallies.get((name, code), 0) + 1
 
     def _remove_image(self, sha256: str) -> None:
         path: Path = self._record.images.path(sha256)
@@ -370,12 +222,3 @@ class RecordWriter:
             self._record.images.remove(sha256)
         except OSError as error:
             logger.warning("the unused image %s could not be removed (%s)", path.name, error.strerror)
-
-
-def _belongs(diagnosis: DiagnosisRow, frame: FrameRow, case_code: str) -> bool:
-    return (diagnosis.image_sha256, diagnosis.site, diagnosis.device, diagnosis.case_code) == (
-        frame.image_sha256,
-        frame.site,
-        frame.device,
-        case_code,
-    )

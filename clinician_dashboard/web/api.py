@@ -8,7 +8,14 @@ from pydantic import StringConstraints
 
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.events import stream
-from clinician_dashboard.web.views import case_fields, frame_fields
+from clinician_dashboard.web.views import (
+    case_fields,
+    fleet_fields,
+    fleet_member,
+    frame_fields,
+    missing_fields,
+    rejection_fields,
+)
 
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 MAX_LISTENERS = 256
@@ -21,6 +28,7 @@ def api_router(context: Context) -> APIRouter:
     """Return the routes of the API."""
     router = APIRouter(prefix="/api/v1")
     _add_cases(router, context)
+    _add_fleet(router, context)
     _add_frames(router, context)
     _add_events(router, context)
     return router
@@ -32,7 +40,14 @@ def _add_cases(router: APIRouter, context: Context) -> None:
     def summary() -> dict[str, Any]:
         """Figures of the whole record."""
         ready, why = context.ready()
-        return {**context.reader.summary(), "ready": ready, "why": why}
+        ingest = context.ingest()
+        return {
+            **context.reader.summary(),
+            "behind_s": round(ingest.behind_s, 1),
+            "frames_per_s": round(ingest.frames_per_s, 1),
+            "ready": ready,
+            "why": why,
+        }
 
     @router.get("/cases")
     def cases(
@@ -76,6 +91,35 @@ def _add_cases(router: APIRouter, context: Context) -> None:
                 {"number": listed.number, "state": listed.state, **frame_fields(listed.row)}
                 for listed in frames.frames
             ],
+        }
+
+
+def _add_fleet(router: APIRouter, context: Context) -> None:
+    @router.get("/fleet")
+    def fleet() -> dict[str, Any]:
+        """Every device and worker: whether it is there, its last state, and what of a device's frames never came."""
+        devices, workers = context.reader.fleet()
+        missing = {(one.site, one.device): one for one in context.reader.missing()}
+        return {
+            "devices": [
+                fleet_fields(fleet_member(row, missing.get((row.site, row.device)))) for row in devices
+            ],
+            "workers": [fleet_fields(fleet_member(row)) for row in workers],
+            "missing": [
+                {"site": one.site, "device": one.device, **missing_fields(one)} for one in missing.values()
+            ],
+        }
+
+    @router.get("/rejections")
+    def rejections(
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    ) -> dict[str, Any]:
+        """The dead letters that need a person, the latest first."""
+        found = context.reader.rejections(limit=limit, offset=offset)
+        return {
+            "matching": context.reader.unresolved(),
+            "rejections": [rejection_fields(view.row) for view in found],
         }
 
 

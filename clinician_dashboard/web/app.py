@@ -59,6 +59,8 @@ def _add_health(app: FastAPI, context: Context) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
+        context.metrics.missing.set(sum(one.count for one in context.reader.missing()))
+        context.metrics.behind.set(context.ingest().behind_s)
         return Response(generate_latest(context.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -19,6 +19,7 @@ from clinician_dashboard.web.formats import FILTERS
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE_SIZE = 60
 FRAMES_PER_PAGE = 48  # full rows of two, three, four, six and eight
+LETTERS_PER_PAGE = 50
 THUMBNAILS = 3
 
 
@@ -45,6 +46,7 @@ def make_templates() -> Jinja2Templates:
         "STATE_WORDS": words.STATE_WORDS,
         "STAGES": views.STAGES,
         "reason_words": words.reason,
+        "missing_words": words.missing,
     }
     return Jinja2Templates(env=environment)
 
@@ -64,7 +66,7 @@ class Pages:
         """Return a rendered template with what every page needs."""
         everywhere = {
             "feed_id": self._context.feed.event_id(self._context.feed.last_number()),
-            "rejected": 0,
+            "needed": 0,
             "simulated": False,
             "page": "",
         }
@@ -95,7 +97,7 @@ class Pages:
             "number": page,
             "last_page": last_page,
             "simulated": found.simulated,
-            "rejected": self._context.reader.rejected(),
+            "needed": self._context.reader.needing_a_person(),
         }
 
     def case(self, site: str, code: str, *, show: str, page: int) -> dict[str, Any]:
@@ -116,7 +118,7 @@ class Pages:
             "show": show if show in FRAME_STATES else "",
             "models": frames.models,
             "simulated": case.simulated,
-            "rejected": self._context.reader.rejected(),
+            "needed": self._context.reader.needing_a_person(),
         }
 
     def frame(self, frame_id: str) -> dict[str, Any]:
@@ -144,35 +146,46 @@ class Pages:
             "rejection": rejection,
         }
 
-    def attention(self) -> dict[str, Any]:
-        """Return what the page of dead letters shows."""
+    def attention(self, *, page: int) -> dict[str, Any]:
+        """Return what the page of dead letters and of frames that never came shows."""
         feed_id = self._feed_id()
-        rejections = self._context.reader.rejections()
-        devices, _workers = self._context.reader.fleet()
+        reader = self._context.reader
+        unresolved = reader.unresolved()
+        last_page = max(1, -(-unresolved // LETTERS_PER_PAGE))
+        page = min(page, last_page)
+        rejections = reader.rejections(limit=LETTERS_PER_PAGE, offset=(page - 1) * LETTERS_PER_PAGE)
+        devices, _workers = reader.fleet()
         simulated = {(row.site, row.device) for row in devices if row.state.get("simulated")}
+        missing = [one for one in reader.missing() if one.count]
         return {
             "feed_id": feed_id,
             "page": "attention",
             "rejections": rejections,
-            "rejected": self._context.reader.rejected(),
+            "unresolved": unresolved,
+            "number": page,
+            "last_page": last_page,
+            "missing": missing,
+            "needed": reader.rejected() + sum(one.count for one in missing),
             # A dead letter does not say it itself; its frame may, or else the device that sent it.
             "simulated": any(
                 view.frame.simulated if view.frame else (view.row.site, view.row.device) in simulated
                 for view in rejections
-            ),
+            )
+            or any((one.site, one.device) in simulated for one in missing),
         }
 
     def fleet(self) -> dict[str, Any]:
         """Return what the fleet page shows."""
         feed_id = self._feed_id()
         devices, workers = self._context.reader.fleet()
+        missing = {(one.site, one.device): one for one in self._context.reader.missing()}
         return {
             "feed_id": feed_id,
             "page": "fleet",
-            "devices": [views.presence(row) for row in devices],
-            "workers": [views.presence(row) for row in workers],
+            "devices": [views.fleet_member(row, missing.get((row.site, row.device))) for row in devices],
+            "workers": [views.fleet_member(row) for row in workers],
             "fleet_model": self._context.ingest().fleet_model,
-            "rejected": self._context.reader.rejected(),
+            "needed": self._context.reader.rejected() + sum(one.count for one in missing.values()),
             "simulated": any(row.state.get("simulated") for row in devices)
             or any((row.state.get("model") or {}).get("simulated") for row in workers),
         }
@@ -193,7 +206,8 @@ class Pages:
             "exposure": self._context.exposure(),
             "receipts_waiting": self._context.receipts_waiting(),
             "tallies": self._context.reader.tallies(),
-            "rejected": summary["rejected"],
+            "spooled": sum(row.state.get("spooled", 0) for row in self._context.reader.fleet()[0]),
+            "needed": summary["rejected"] + summary["missing"],
             "simulated": summary["simulated"],
         }
 
@@ -232,7 +246,15 @@ def page_router(pages: Pages) -> APIRouter:
     def frame(request: Request, frame_id: FrameId) -> Response:
         return pages.answer(request, "parts/frame.html", **pages.frame(frame_id))
 
-    for name in ("attention", "fleet", "health"):
+    @router.get("/attention")
+    def attention(request: Request, page: number = 1) -> Response:
+        return pages.answer(request, "attention.html", **pages.attention(page=page))
+
+    @router.get("/fragments/attention")
+    def attention_parts(request: Request, page: number = 1) -> Response:
+        return pages.parts(request, "parts/attention.html", **pages.attention(page=page))
+
+    for name in ("fleet", "health"):
         _add_plain_page(router, pages, name)
     return router
 

@@ -2,17 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from broker_config.messages import CLASSES
+from broker_config.messages import CLASSES, now
 from clinician_dashboard.record.frame_list import FrameState, ListedFrame
-from clinician_dashboard.record.tables import CaseRow, DeviceRow, DiagnosisRow, FrameRow, WorkerRow
+from clinician_dashboard.record.missing import Missing
+from clinician_dashboard.record.presence import Presence, as_fields, presence_of
+from clinician_dashboard.record.tables import (
+    CaseRow,
+    DeviceRow,
+    DiagnosisRow,
+    FrameRow,
+    RejectionRow,
+    WorkerRow,
+)
 from clinician_dashboard.web import words
 
 SCALE_LENGTHS_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 SCALE_SHARE = 0.28
-SILENT_AFTER_S = 90.0
 STAGES = (("queue_ms", "Queue"), ("decode_ms", "Decode"), ("inference_ms", "Inference"))
 
 
@@ -74,13 +81,20 @@ class CaseLine:
 
 
 @dataclass(frozen=True)
-class Presence:
-    """A device or worker with the time since it was last heard of."""
+class FleetMember:
+    """A device or worker as the fleet page shows it.
+
+    Attributes:
+        row: Its row.
+        state: Its last state.
+        presence: Whether it is there.
+        missing: What of a device's frames never came, or may still; none if every number is accounted for.
+    """
 
     row: Any
     state: Mapping[str, Any]
-    status: str
-    silent: bool
+    presence: Presence
+    missing: Missing | None = None
 
 
 def class_bars(
@@ -157,10 +171,52 @@ def case_line(case: CaseRow, thumbnails: Sequence[FrameRow]) -> CaseLine:
     )
 
 
-def presence(row: DeviceRow | WorkerRow) -> Presence:
-    """Return a device's or worker's presence; one that was long silent is said to be so."""
-    silent = row.presence == "online" and (datetime.now(UTC) - row.heard_at).total_seconds() > SILENT_AFTER_S
-    return Presence(row=row, state=row.state, status="silent" if silent else row.presence, silent=silent)
+def fleet_member(row: DeviceRow | WorkerRow, missing: Missing | None = None) -> FleetMember:
+    """Return a device or worker as the fleet page shows it."""
+    return FleetMember(row=row, state=row.state, presence=presence_of(row, now=now()), missing=missing)
+
+
+def fleet_fields(member: FleetMember) -> dict[str, Any]:
+    """Return a device or worker as plain fields, for the JSON API."""
+    row = member.row
+    names = {"site": row.site, "device": row.device} if isinstance(row, DeviceRow) else {"worker": row.worker}
+    fields = {
+        **names,
+        "birth": row.birth,
+        "presence": as_fields(member.presence, now=now()),
+        "state": member.state,
+    }
+    return fields | {"missing": missing_fields(member.missing)} if isinstance(row, DeviceRow) else fields
+
+
+def missing_fields(missing: Missing | None) -> dict[str, Any]:
+    """Return what never came of a device as plain fields, for the JSON API."""
+    if missing is None:
+        return {"count": 0, "on_the_way": 0, "numbers": [], "of_former_numbering": 0, "since": None}
+    return {
+        "count": missing.count,
+        "on_the_way": missing.on_the_way,
+        "numbers": missing.spans,
+        "of_former_numbering": missing.former,
+        "since": missing.since,
+    }
+
+
+def rejection_fields(row: RejectionRow) -> dict[str, Any]:
+    """Return a dead letter as plain fields, for the JSON API."""
+    names = (
+        "frame_id",
+        "case_code",
+        "site",
+        "device",
+        "sequence",
+        "code",
+        "reason",
+        "attempts",
+        "worker",
+        "at",
+    )
+    return {name: getattr(row, name) for name in (*names, "payload_bytes", "payload_sha256", "announced")}
 
 
 def case_fields(case: CaseRow) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The words of the pages: names of classes, urgencies and flags, and what a result says in one line."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker_config.messages import CLASSES, DiseaseClass
+from clinician_dashboard.record.missing import Missing
 from clinician_dashboard.record.tables import CaseRow, DiagnosisRow, FrameRow
 
 INTENDED_USE = "AI preliminary, not a diagnosis. Decision support, not a medical device."
@@ -53,6 +55,8 @@ STATE_WORDS = {
     "refused": "Unreadable",
 }
 
+SPANS_IN_WORDS = 5
+
 TALLY_WORDS = {
     "malformed": "Unusable messages",
     "redelivered": "Repeats absorbed",
@@ -60,6 +64,30 @@ TALLY_WORDS = {
     "stale_state": "Late states ignored",
     "pending_dropped": "Dropped while waiting",
 }
+
+
+def missing(one: Missing) -> str:
+    """Return what never came of a device's frames, in one sentence."""
+    frames = f"{one.count:,} frame{'' if one.count == 1 else 's'}".replace(",", "\u202f")
+    named = sum(last - first + 1 for first, last in one.spans)
+    sentence = f"{frames} of {one.device} never came"
+    if one.spans and named == one.count:
+        sentence += f": {numbers(one.spans)}"
+    elif one.spans:
+        sentence = f"At least {sentence}, among them {numbers(one.spans)}"
+    else:
+        sentence = f"At least {sentence}; which ones shows when its spool is empty"
+    if one.former:
+        sentence += f" ({one.former} of them from before it was set up anew)"
+    return sentence
+
+
+def numbers(spans: Sequence[tuple[int, int]]) -> str:
+    """Return ranges of numbers in words, the first few of them."""
+    shown = [f"{first} to {last}" if last > first else f"{first}" for first, last in spans[:SPANS_IN_WORDS]]
+    single = len(spans) == 1 and spans[0][0] == spans[0][1]
+    more = f" and {len(spans) - SPANS_IN_WORDS} more ranges" if len(spans) > SPANS_IN_WORDS else ""
+    return f"number{'' if single else 's'} {', '.join(shown)}{more}"
 
 
 def headline(case: CaseRow) -> str:

@@ -9,6 +9,7 @@ import pytest
 from broker_config.messages import ModelIdentity, Quality, WorkerState
 from broker_config.topics import Topics
 from clinician_dashboard import ingest as ingest_module
+from clinician_dashboard import intake as intake_module
 from clinician_dashboard.metrics import Metrics
 
 
@@ -122,10 +123,10 @@ def test_a_message_that_breaks_the_writer_stops_no_other(place, make, eventually
     put = store.put
     poison, fine = make.frame(), make.frame()
 
-    def picky(image):
+    def picky(image, sha256):
         if image == poison.image:
             raise ValueError("a fault that nobody thought of")
-        return put(image)
+        return put(image, sha256)
 
     monkeypatch.setattr(store, "put", picky)
     far.send(poison, fine, make.diagnosis(fine))
@@ -174,7 +175,7 @@ def test_a_full_disk_delays_and_loses_nothing(place, make, eventually, monkeypat
     store = desk.dashboard._record.images
     put = store.put
 
-    def full(image):
+    def full(image, sha256):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store, "put", full)
@@ -188,7 +189,7 @@ def test_a_full_disk_delays_and_loses_nothing(place, make, eventually, monkeypat
 
 def test_what_finds_the_queue_full_holds_no_place_in_the_brokers_window(make, monkeypatch):
     """Unacknowledged it would narrow the window (MQTT 5 receive maximum) for as long as the connection lasts."""
-    monkeypatch.setattr(ingest_module, "MAX_QUEUED_BYTES", 10)
+    monkeypatch.setattr(intake_module, "MAX_QUEUED_BYTES", 10)
     ingest = ingest_module.Ingest(
         topics=Topics(), writer=Mock(), on_applied=lambda applied: None, metrics=Metrics()
     )
@@ -298,5 +299,5 @@ def test_a_record_of_a_newer_release_and_a_damaged_one_are_refused(tmp_path):
     with pytest.raises(RecordError, match="version 99"):
         record.start()
     path.write_bytes(b"this is no database at all " * 100)
-    with pytest.raises(RecordError, match="restore it from a backup"):
+    with pytest.raises(RecordError, match="bring the last backup back"):
         record.start()
