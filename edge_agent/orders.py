@@ -162,21 +162,23 @@ class OrderDesk:
                 return self._change_case(command)
             case "settings":
                 return self._change(command.settings)
-            case "pause":
-                self._capture.pause()
-                return "capture is paused"
-            case "resume":
-                self._refuse_when_finished()
-                self._capture.resume()
-                return "capture goes on"
-            case "capture":
-                self._refuse_when_finished()
-                wanted = command.frames or 1
-                self._capture.take(wanted)
-                return f"{wanted} fields will be taken, then capture is paused"
+            case "pause" | "resume" | "capture":
+                return self._steer(command)
             case "retry":
                 return self._retry(command.frame_ids)
         return "this is the state"
+
+    def _steer(self, command: Command) -> str:
+        if command.verb == "pause":
+            self._capture.pause()
+            return "capture is paused"
+        self._refuse_when_finished()
+        if command.verb == "resume":
+            self._capture.resume()
+            return "capture goes on"
+        wanted = command.frames or 1
+        self._capture.take(wanted)
+        return f"{wanted} fields will be taken, then capture is paused"
 
     def _retry(self, frame_ids: tuple[str, ...]) -> str:
         """Take parked frames back into the row; without ids, all of them."""
