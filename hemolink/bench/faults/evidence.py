@@ -141,7 +141,7 @@ class Reader:
         """
         with closing(read_only(self._directory / edge / SPOOL)) as spool:
             rows = spool.execute(
-                "SELECT frame_id, sequence, state, reason, payload FROM frames LEFT JOIN payloads USING (frame_id)"
+                "SELECT frames.frame_id, sequence, state, reason, payload FROM frames LEFT JOIN payloads USING (sequence)"
             )
             for frame_id, sequence, state, reason, payload in rows:
                 yield Spooled(edge, frame_id, sequence, self._number_in(payload), state, reason)
@@ -177,8 +177,11 @@ class Reader:
     def _read_spool(self, found: Evidence, edge: str) -> None:
         found.spooled.extend(self.spool_rows(edge))
         with closing(read_only(self._directory / edge / SPOOL)) as spool:
-            row = spool.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
-            found.next_sequence[edge] = int(row[0]) if row is not None else 0
+            (found.next_sequence[edge],) = spool.execute("SELECT next FROM totals").fetchone()
+            found.told.extend(
+                Told(frame_id or None, edge, sequence, "spool_damaged", reason)
+                for frame_id, sequence, reason in spool.execute("SELECT frame_id, sequence, reason FROM lost")
+            )
 
     def _read_log(self, found: Evidence, edge: str) -> None:
         path = self._directory / "logs" / f"{edge}.log"

@@ -30,7 +30,7 @@ def jump_clock(scene: Scene, event: Event) -> Undo:
 def lock_record(scene: Scene, event: Event) -> Undo:
     """Hold the record's write lock, as a backup program or a curious person might."""
     del event
-    lock = sqlite3.connect(scene.plant.record_database, timeout=1.0, isolation_level=None)
+    lock = sqlite3.connect(scene.plant.record_database, timeout=5.0, isolation_level=None)
     try:
         lock.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError:

@@ -10,6 +10,7 @@ SITE = "bench"
 POOL = "bench"
 RESEND_AFTER_S = 3.0
 RESEND_MAX_S = 12.0
+LEASE_S = 5.0
 INFERENCE_DEADLINE_S = 4.0
 _LOG = {"form": "json"}
 
@@ -37,6 +38,7 @@ def edge(
         "settle_on": "recorded",
         "resend_after_s": RESEND_AFTER_S,
         "resend_max_s": RESEND_MAX_S,
+        "lease_s": LEASE_S,
     }
     if not resend:
         delivery["resend"] = False

@@ -43,9 +43,14 @@ class _Connection:
         self.writers: list[asyncio.StreamWriter] = []
 
     def reset(self) -> None:
-        """End both sides at once, without a goodbye."""
+        """End both sides at once, without a goodbye; what was on its way is gone."""
         for writer in self.writers:
             writer.transport.abort()
+
+    def close(self) -> None:
+        """End both sides in order: what was taken is still sent."""
+        for writer in self.writers:
+            writer.close()
 
 
 class Proxy:
@@ -205,7 +210,7 @@ class Proxy:
         except (OSError, asyncio.CancelledError):
             pass  # the broker is away, or the proxy ends: the client sees its connection go
         finally:
-            connection.reset()
+            connection.close()
             self._connections.discard(connection)
             self._tasks.discard(task)
 
