@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +38,10 @@ def _always_alive() -> tuple[bool, str]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class's signature
+        """Log what the base class would print as a traceback on standard error."""
+        logger.debug("a request to the monitor failed: %r", sys.exc_info()[1])
 
 
 class Monitor:
@@ -91,7 +96,11 @@ class Monitor:
             sys_version = ""
 
             def do_GET(self) -> None:
-                code, content_type, body = monitor.answer(self.path.partition("?")[0])
+                answer = monitor.answer(self.path.partition("?")[0])
+                with contextlib.suppress(ConnectionError):  # who asked may have gone
+                    self._send(*answer)
+
+            def _send(self, code: int, content_type: str, body: bytes) -> None:
                 self.send_response(code)
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))

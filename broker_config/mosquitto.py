@@ -95,7 +95,7 @@ def render_configuration(
         "# Limits. Explicit, because the defaults differ between versions (2.1 takes packets of 2,000,000 bytes).",
         f"max_packet_size {max_packet_bytes}",
         f"max_inflight_messages {max_inflight}",
-        "max_queued_messages 1000",
+        "max_queued_messages 50000",
         f"max_queued_bytes {16 * max_packet_bytes}",
         "persistent_client_expiration 7d",
         "",

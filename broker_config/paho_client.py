@@ -1,6 +1,7 @@
 """The paho client of one connection: made from the settings, and connected."""
 
 import contextlib
+import logging
 import os
 import selectors
 import socket
@@ -8,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -20,6 +21,8 @@ from broker_config.delivery import Publication
 from broker_config.packets import publish_properties
 from broker_config.settings import BrokerSettings
 from broker_config.traffic import Subscription
+
+logger = logging.getLogger(__name__)
 
 _MAX_RECEIVED_BYTES = MAX_FRAME_BYTES + 65_536
 _UNSENT_BYTES = 131_072
@@ -45,6 +48,52 @@ class LinkOptions:
         return self.broker.protocol == "5"
 
 
+class TolerantClient(Client):  # type: ignore[misc]
+    """Takes a message whose MQTT 5 properties break the standard without them, instead of ending the connection.
+
+    Brokers pass such properties on unread (a Payload Format Indicator of 7, for one), and the library raises over them
+    before anybody can acknowledge: a kept session would be sent the same message at once again, for ever, and a retained
+    one would keep out everybody who subscribes to its topic.
+    """
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        try:
+            return super()._handle_publish()
+        except Exception:  # noqa: BLE001 - whatever it trips over; our own handler lets nothing out
+            message = _without_properties(self._in_packet["command"], bytes(self._in_packet["packet"]))
+            if message is None:
+                return MQTTErrorCode.MQTT_ERR_PROTOCOL
+            logger.warning(
+                "a message of %d bytes came with properties that break MQTT 5: taken without them",
+                len(message.payload),
+            )
+            self._handle_on_message(message)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+
+def _without_properties(command: int, packet: bytes) -> MQTTMessage | None:
+    """Read a PUBLISH (MQTT 5, section 3.3), passing over its properties; none if its own lengths do not fit."""
+    qos = (command >> 1) & 3
+    position = 2 + int.from_bytes(packet[:2], "big")
+    topic = packet[2:position]
+    mid = int.from_bytes(packet[position : position + 2], "big") if qos else 0
+    position += 2 if qos else 0
+    length = shift = 0
+    while position < len(packet):
+        byte = packet[position]
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        position += 1
+        if not byte & 0x80:
+            break
+    if position + length > len(packet):
+        return None
+    message = MQTTMessage(mid=mid, topic=topic)
+    message.dup, message.qos, message.retain = bool(command & 8), qos, bool(command & 1)
+    message.payload = packet[position + length :]
+    return message
+
+
 def new_client(options: LinkOptions) -> Client:
     """Return a client that never reconnects, queues or resends by itself.
 
@@ -52,7 +101,7 @@ def new_client(options: LinkOptions) -> Client:
         OSError: If a certificate or the password file cannot be read.
     """
     broker = options.broker
-    client = Client(
+    client = TolerantClient(
         CallbackAPIVersion.VERSION2,
         client_id=options.client_id,
         clean_session=None if options.v5 else options.clean_start,

@@ -61,7 +61,8 @@ class Session:
         max_inflight: Upper bound of this client's own unacknowledged publishes; the broker's counts too.
         on_connected: Called on the network thread after each connection; it must not wait.
         on_disconnected: Called on the network thread with the reason after each loss.
-        on_failed: Called on the network thread after each try to connect that came to nothing, with how it ended.
+        on_failed: Called on the network thread after each try to connect that came to nothing, with how it ended and
+            when it began (`time.monotonic`).
 
     Raises:
         SessionError: If it asks for a shared subscription under MQTT 3.1.1.
@@ -82,7 +83,7 @@ class Session:
         max_inflight: int = 100,
         on_connected: Callable[[], None] | None = None,
         on_disconnected: Callable[[str], None] | None = None,
-        on_failed: Callable[[Ending], None] | None = None,
+        on_failed: Callable[[Ending, float], None] | None = None,
     ) -> None:
         for one in subscriptions:
             if one.topic_filter.startswith("$share/") and broker.protocol != "5":
@@ -333,14 +334,14 @@ class Session:
                     f" (lost {short} times at once after connecting: if another client calls itself "
                     f"{self._options.client_id!r}, the broker ends one for the other; give each a name of its own)"
                 )
-            self._after(link)
+            self._after(link, began)
             self._stopping.wait(pauses.after(held_s=held_s, taken_over=link.taken_over))
         with self._changed:
             self._link = self._ready = None
             self._last_error = "the session was stopped"
             self._changed.notify_all()
 
-    def _after(self, link: Link) -> None:
+    def _after(self, link: Link, began: float) -> None:
         with self._changed:
             lost = self._ready is link
             self._ready = None
@@ -353,7 +354,7 @@ class Session:
         if lost and self._on_disconnected is not None:
             _guarded(lambda: self._on_disconnected(link.end), "on_disconnected")  # type: ignore[misc]
         elif not lost and link.ending != "stopped" and self._on_failed is not None:
-            _guarded(lambda: self._on_failed(link.ending), "on_failed")  # type: ignore[misc]
+            _guarded(lambda: self._on_failed(link.ending, began), "on_failed")  # type: ignore[misc]
 
     def _became_ready(self) -> None:
         link = self._link

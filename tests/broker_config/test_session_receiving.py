@@ -171,3 +171,57 @@ def test_unsubscribing_without_a_broker_or_without_its_answer_is_not_confirmed(f
         broker = settings_for(port)
         with running(broker, "p", subscriptions=[Subscription("a")]) as session:
             assert not session.unsubscribe("a", timeout_s=0.1)
+
+
+POISON = {
+    "payload format indicator 7": bytes([0x01, 7]),
+    "payload format indicator twice": bytes([0x01, 1, 0x01, 1]),
+    "content type that is not UTF-8": bytes([0x03, 0, 1, 0xFF]),
+    "property of CONNECT": bytes([0x21, 0, 1]),
+    "property that does not exist": bytes([0x7E, 1]),
+    "property longer than the rest": bytes([0x03, 0, 200, 65]),
+}
+
+
+@pytest.mark.parametrize("properties", POISON.values(), ids=POISON.keys())
+def test_properties_that_break_the_standard_end_nothing(properties: bytes) -> None:
+    """Whatever a broker passes on: the message is taken without them, and acknowledged."""
+    acknowledged: queue.Queue[bytes] = queue.Queue()
+
+    def serve(guest: socket.socket) -> None:
+        read_packet(guest)
+        guest.sendall(CONNACK_5)
+        guest.sendall(bytes([0x90, 4, *read_packet(guest)[1][:2], 0, 1]))
+        body = b"\x00\x03a/b" + bytes([0, 9, len(properties)]) + properties + b"payload"
+        guest.sendall(bytes([0x33, len(body)]) + body)
+        while True:
+            kind, answer = read_packet(guest)
+            if kind == 0x40:
+                acknowledged.put(answer)
+
+    with fake_broker(serve) as port, listening(settings_for(port), "a/b", manual_ack=True) as inbox:
+        got = inbox.get(timeout=5)
+        assert (got.topic, got.payload, got.retain, got.user_properties) == ("a/b", b"payload", True, ())
+        assert got.acknowledge()
+        assert acknowledged.get(timeout=5)[:2] == b"\x00\x09"
+
+
+def test_a_poisoned_retained_message_does_not_lock_out_a_kept_session(
+    mosquitto_broker: MosquittoProcess,
+) -> None:
+    broker = settings_for(mosquitto_broker.port)
+    body = b"\x00\x03a/b" + bytes([0, 1, 2, 0x01, 7]) + b"poison"
+    with (
+        listening(broker, "a/+", client_id="keeper", clean_start=False) as inbox,
+        running(broker, "p") as publisher,
+        socket.create_connection(("127.0.0.1", broker.port), 5) as raw,
+    ):
+        connect = b"\x00\x04MQTT\x05\x02\x00\x3c\x00" + b"\x00\x03raw"
+        raw.sendall(bytes([0x10, len(connect)]) + connect)
+        assert read_packet(raw)[0] == 0x20
+        raw.sendall(bytes([0x33, len(body)]) + body)
+        assert inbox.get(timeout=5).payload == b"poison"
+        publisher.publish(message("a/b", b"good"))
+        assert inbox.get(timeout=5).payload == b"good"
+    with listening(broker, "a/+", client_id="another") as inbox:
+        assert inbox.get(timeout=5).topic == "a/b"
