@@ -8,8 +8,9 @@ microscope whose cable was pulled for a second is back about a second later.
 import random
 
 FIRST_PAUSE_S = 1.0
-STEADY_S = 10.0
-"""A connection that held so long was a good one, and the count of tries starts anew when it ends."""
+STEADY_S = 3.0
+"""A connection that held so long was a good one, and the count of tries starts anew when it ends: on a line that drops
+every few seconds a device is back within one. Two clients of one name push each other out sooner than that."""
 
 _MAX_DOUBLINGS = 16
 

@@ -9,8 +9,10 @@ What it cannot do, and what follows from it:
   five seconds. It loses what is in flight to a subscriber that drops, and everything when it ends: the edge sends
   again.
 - It takes a second client of one client id beside the first; here the first is ended, as MQTT asks.
-- It does not enforce keep-alive, so the will of a client that fell silent (rather than closed) never comes.
-- It listens on the loopback only, because it has neither TLS nor access rules.
+- It does not enforce keep-alive, and sends retained messages to clients that never asked; here it does and does not.
+- It delivers at the subscription's quality of service, even what was published at 0.
+- It listens on the loopback only, because it has neither TLS nor access rules: who can open a socket on this machine
+  can publish anything, by a will too.
 
 The listening socket and the connections are kept here and only their streams are handed to amqtt, because amqtt can
 leave both open when it ends.
@@ -122,12 +124,12 @@ class EmbeddedBroker:
             self._started.set()
 
     async def _serve(self) -> None:
-        from amqtt.broker import Broker  # noqa: PLC0415 - see start
+        from broker_config.embedded_guard import GuardedBroker  # noqa: PLC0415 - see start
 
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log_quietly)
         self._stop = asyncio.Event()
-        broker = Broker(
+        broker = GuardedBroker(
             {
                 "listeners": {_LISTENER: {"type": "external"}},
                 "plugins": {
@@ -178,9 +180,10 @@ class EmbeddedBroker:
     async def _welcome(self, broker: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from amqtt.adapters import StreamWriterAdapter  # noqa: PLC0415 - see start
 
-        from broker_config.embedded_guard import ConnectReader, refusal_of_version  # noqa: PLC0415 - see start
+        from broker_config.embedded_guard import ConnectReader, refusal_of_version, watch  # noqa: PLC0415 - see start
 
         name = ""
+        watching: asyncio.Task[None] | None = None
         try:
             first = ConnectReader(reader)
             level = await asyncio.wait_for(first.protocol_level(), _CONNECT_S)
@@ -195,6 +198,8 @@ class EmbeddedBroker:
             name = await asyncio.wait_for(first.client_id(), _CONNECT_S)
             if name:
                 await self._take_over(name, writer)
+            if first.keep_alive_s:
+                watching = asyncio.create_task(watch(first, writer.transport))
             await broker.external_connected(first, StreamWriterAdapter(writer), _LISTENER)
         except (OSError, EOFError, TimeoutError):
             logger.debug("a client of the embedded broker dropped", exc_info=True)
@@ -202,6 +207,8 @@ class EmbeddedBroker:
             # Whatever one client sends, the others are served.
             logger.debug("a client of the embedded broker was dropped", exc_info=True)
         finally:
+            if watching is not None:
+                watching.cancel()
             self._writers.discard(writer)
             if name and self._guests.get(name, (None,))[0] is writer:
                 del self._guests[name]

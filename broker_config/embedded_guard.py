@@ -5,8 +5,11 @@ A module of its own, because it imports amqtt at its top and amqtt loads the plu
 
 import asyncio
 import logging
+import time
+from typing import Any
 
 from amqtt.adapters import ReaderAdapter
+from amqtt.broker import Broker
 from amqtt.contexts import Action, BaseContext
 from amqtt.plugins.base import BaseTopicPlugin
 from amqtt.session import Session
@@ -20,6 +23,7 @@ _CONNACK_UNSUPPORTED_VERSION = bytes(
     [0x20, 3, 0, 0x84, 0]
 )  # MQTT 5, section 3.2: flags, reason code, no properties
 _MAX_LENGTH_BYTES = 4
+_GIVE_UP = 1.5
 
 
 def refusal_of_version(level: int) -> bytes | None:
@@ -28,15 +32,21 @@ def refusal_of_version(level: int) -> bytes | None:
 
 
 class ConnectReader(ReaderAdapter):  # type: ignore[misc]
-    """Reads a stream for amqtt, after a look at the protocol level of its CONNECT.
+    """Reads a stream for amqtt, after a look at its CONNECT, and notes when something came.
 
     Args:
         reader: The client's stream.
+
+    Attributes:
+        keep_alive_s: The Keep Alive that the client named, after `client_id`; 0 if it wants none.
+        heard_at: `time.monotonic` when something came last.
     """
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
         self._seen = b""
+        self.keep_alive_s = 0
+        self.heard_at = time.monotonic()
 
     async def protocol_level(self) -> int:
         """Return the protocol level of the CONNECT that must come first (MQTT 3.1.1 and 5, section 3.1.2.2).
@@ -62,7 +72,8 @@ class ConnectReader(ReaderAdapter):  # type: ignore[misc]
         Raises:
             EOFError: If the client drops before.
         """
-        await self._look(3)  # flags and keep-alive
+        await self._look(1)  # flags
+        self.keep_alive_s = int.from_bytes(await self._look(2), "big")
         length = int.from_bytes(await self._look(2), "big")
         return (await self._look(length)).decode("utf-8", errors="replace")
 
@@ -77,13 +88,41 @@ class ConnectReader(ReaderAdapter):  # type: ignore[misc]
             seen, self._seen = self._seen, b""
             return seen + await self._reader.read(-1)
         seen, self._seen = self._seen[:n], self._seen[n:]
-        if len(seen) == n:
-            return seen
-        return seen + await self._reader.readexactly(n - len(seen))
+        if len(seen) < n:
+            seen += await self._reader.readexactly(n - len(seen))
+        self.heard_at = time.monotonic()
+        return seen
 
     def feed_eof(self) -> None:
         """End the stream."""
         self._reader.feed_eof()
+
+
+async def watch(reader: ConnectReader, transport: asyncio.BaseTransport) -> None:
+    """Cut a client off that has been silent for one and a half times its Keep Alive (MQTT 3.1.1, section 3.1.2.10).
+
+    amqtt reads the figure and does nothing, so that the will of a client that fell silent would never come.
+
+    Args:
+        reader: What the client sends.
+        transport: The client's connection.
+    """
+    allowed_s = _GIVE_UP * reader.keep_alive_s
+    while (left_s := reader.heard_at + allowed_s - time.monotonic()) > 0:  # noqa: ASYNC110 - wakes when it can end
+        await asyncio.sleep(left_s)
+    logger.info("a client was silent for %.0f s: disconnected", allowed_s)
+    transport.abort()  # type: ignore[attr-defined]
+
+
+class GuardedBroker(Broker):  # type: ignore[misc]
+    """amqtt, without the retained messages that it sends to every client that connects, asked or not."""
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        subscribers: list[Any] = self._subscriptions.get(subscription[0], [])
+        if any(subscriber is session for subscriber, _ in subscribers):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
 
 class SharedSubscriptionGuard(BaseTopicPlugin):  # type: ignore[misc]

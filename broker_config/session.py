@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from broker_config import reasons
-from broker_config.backoff import STEADY_S, ReconnectPauses, backoff_s
+from broker_config.backoff import ReconnectPauses, backoff_s
 from broker_config.delivery import Publication
 from broker_config.errors import (
     ConnectionRefused,
@@ -40,6 +40,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_SHORT_S = 10.0
 _SUSPICIOUS = 3
 
 
@@ -328,7 +329,7 @@ class Session:
             began = time.monotonic()
             link.run()
             held_s = time.monotonic() - began if link is self._ready else 0.0
-            short = short + 1 if 0.0 < held_s < STEADY_S else 0
+            short = short + 1 if 0.0 < held_s < _SHORT_S else 0
             if short >= _SUSPICIOUS and link.end:
                 link.end += (
                     f" (lost {short} times at once after connecting: if another client calls itself "

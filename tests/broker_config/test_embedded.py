@@ -4,6 +4,7 @@ import logging
 import queue
 import socket
 import threading
+import time
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -73,17 +74,104 @@ def test_a_shared_subscription_is_refused_rather_than_silent(embedded_broker: Em
 
 
 def test_retained_states_do_not_reach_those_who_did_not_ask(embedded_broker: EmbeddedBroker) -> None:
-    # amqtt sends every retained message that any client's filter matches to every client that connects; a handler
-    # must therefore judge a message by its topic, and the session hands it over as retained.
+    # amqtt sends every retained message that any client's filter matches to every client that connects.
     broker = settings_for(embedded_broker.port, "3.1.1")
-    with listening(broker, "hemolink/v1/+/+/state", client_id="first"), running(broker, "p") as session:
+    with (
+        listening(broker, "hemolink/v1/+/+/state", client_id="first") as first,
+        running(broker, "p") as session,
+    ):
         session.publish(state("online"))
-        with listening(broker, "other/#", client_id="second") as inbox:
-            session.publish(message("other/x", b"mine"))
-            got = inbox.get(timeout=5)
-            while got.payload != b"mine":
-                assert got.retain
-                got = inbox.get(timeout=5)
+        assert first.get(timeout=5).payload == b"online"
+        for clean_start in (True, False, False):
+            with listening(broker, "other/#", client_id="second", clean_start=clean_start) as inbox:
+                session.publish(message("other/x", b"mine"))
+                assert inbox.get(timeout=5).payload == b"mine"
+    with listening(broker, STATE, client_id="third") as third:
+        assert third.get(timeout=5).retain
+
+
+def test_a_client_that_falls_silent_is_given_up_and_its_will_comes(embedded_broker: EmbeddedBroker) -> None:
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    with (
+        listening(broker, STATE) as inbox,
+        RoughLine(broker.port) as line,
+        running(
+            settings_for(line.port, "3.1.1", keepalive_s=1, connect_timeout_s=1),
+            "scope-1",
+            will=state("offline"),
+        ) as session,
+        running(settings_for(embedded_broker.port, "3.1.1", keepalive_s=1), "alive") as other,
+    ):
+        line.go_dead()  # no FIN, no RST, as when a cable is pulled
+        assert inbox.get(timeout=8).payload == b"offline"
+        line.recover()
+        eventually(lambda: session.connections == 2 and session.connected)
+        assert other.connections == 1  # one that answers pings is left alone
+
+
+def test_what_was_in_flight_to_a_subscriber_that_drops_is_gone_and_a_resend_replaces_it(
+    embedded_broker: EmbeddedBroker,
+) -> None:
+    """Why the edge resends until it has a receipt: the PUBACK came, and nobody had the frame."""
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    with RoughLine(broker.port) as line, running(broker, "edge") as edge:
+        options = {"client_id": "worker", "manual_ack": True, "clean_start": False}
+        with listening(settings_for(line.port, "3.1.1"), "a/+", **options) as inbox:
+            assert edge.publish(message("a/b", b"frame")).reason_code == 0
+            lost = inbox.get(timeout=5)
+            line.cut()
+            eventually(lambda: lost.acknowledge() is False)
+            # Whether the broker sends it again by itself does not matter; that a resend arrives does.
+            eventually(lambda: edge.publish(message("a/b", b"again")) and not inbox.empty())
+            assert inbox.get(timeout=5).payload in (b"frame", b"again")
+
+
+def test_a_subscriber_that_takes_its_time_over_an_acknowledgement_is_served_on(
+    embedded_broker: EmbeddedBroker,
+) -> None:
+    # amqtt has no window: it sends everything at once, and waits five seconds for an acknowledgement, then forgets.
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    with listening(broker, "a/+", manual_ack=True) as inbox, running(broker, "p") as session:
+        for number in range(200):
+            session.publish(message("a/b", b"%d" % number))
+        held = [inbox.get(timeout=5) for _ in range(200)]
+        time.sleep(5.5)  # the broker's own figure, and nothing to poll
+        assert all(one.acknowledge() for one in held)
+        session.publish(message("a/b", b"next"))
+        assert inbox.get(timeout=5).payload == b"next"
+
+
+def test_what_is_published_at_qos_0_arrives(embedded_broker: EmbeddedBroker) -> None:
+    # amqtt delivers it at QoS 1: more than was asked for, and our handlers acknowledge whatever comes.
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    with listening(broker, "a/+") as inbox, running(broker, "p") as session:
+        session.publish(message("a/b", qos=0))
+        assert inbox.get(timeout=5).qos in (0, 1)
+
+
+def test_there_are_no_access_rules_not_for_a_will_either(embedded_broker: EmbeddedBroker) -> None:
+    """Said in README and docstring, and why it listens on the loopback alone."""
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    foreign = Publication("hemolink/v1/other/device/state", b"offline", retain=True)
+    with (
+        listening(broker, "hemolink/#") as inbox,
+        RoughLine(broker.port) as line,
+        running(settings_for(line.port, "3.1.1"), "scope-1", will=foreign) as session,
+    ):
+        session.publish(message("hemolink/v1/other/device/diagnosis", b"anybody's"))
+        assert inbox.get(timeout=5).payload == b"anybody's"
+        line.cut()
+        assert inbox.get(timeout=5).topic == foreign.topic
+
+
+def test_a_large_late_audience_gets_every_retained_state(embedded_broker: EmbeddedBroker) -> None:
+    broker = settings_for(embedded_broker.port, "3.1.1")
+    topics = {f"hemolink/v1/clinic/scope-{number}/state" for number in range(60)}
+    with running(broker, "p") as session:
+        for topic in topics:
+            session.publish(message(topic, retain=True))
+        with listening(broker, "hemolink/v1/+/+/state") as inbox:
+            assert {inbox.get(timeout=5).topic for _ in topics} == topics
 
 
 def test_it_starts_again_on_its_port_and_sessions_come_back() -> None:

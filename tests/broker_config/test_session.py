@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from broker_config.backoff import backoff_s
+from broker_config.backoff import ReconnectPauses, backoff_s
 from broker_config.delivery import Publication
 from broker_config.errors import (
     NotConnected,
@@ -113,3 +113,13 @@ def test_backoff_is_exponential_with_full_jitter() -> None:
         assert min(pauses) < 0.2 * bound
         assert max(pauses) > 0.8 * bound
     assert backoff_s(10_000) <= 30
+
+
+def test_a_connection_that_held_starts_the_count_of_pauses_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    pauses = ReconnectPauses(30.0)
+    assert [pauses.after(held_s=0.0) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert pauses.after(held_s=4.0) == 1  # a line that drops every few seconds
+    assert pauses.after(held_s=1.0) == 2  # two clients of one name
+    assert pauses.after(held_s=60.0, taken_over=True) == 4  # and those that the broker names
+    assert pauses.after(held_s=60.0) == 1
