@@ -17,6 +17,7 @@ from hemolink.errors import Unanswered
 RESTART_S = 0.5
 _PROBE_EVERY_S = 0.4
 _ORDERLY_S = 5.0
+_ABORT_S = 3.0
 _PROBE_TIMEOUT_S = 1.5
 
 
@@ -63,7 +64,7 @@ class Daemon(Child):
         return [*tethered(sys.executable), "-m", *module]
 
     def _environment(self) -> dict[str, str]:
-        return super()._environment() | self._added
+        return super()._environment() | {"PYTHONFAULTHANDLER": "1"} | self._added
 
     def fault(self) -> str:
         """Return why it is not ready, or nothing if it is."""
@@ -146,7 +147,11 @@ class Member:
             self.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """End it in order, within a time; afterwards it is killed. Returns whether it ended by itself."""
+        """End it in order, within a time; afterwards it is aborted, so that its log tells where it hung.
+
+        Returns:
+            Whether it ended by itself.
+        """
         self._ending.set()
         process = self.part.process
         if process is None or process.poll() is not None:
@@ -156,6 +161,9 @@ class Member:
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_ABORT_S)
             process.kill()
             process.wait()
             return False
