@@ -1,9 +1,16 @@
 """``hemolink dashboard``: the dashboard's part of the command line."""
 
+import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from clinician_dashboard.verify import Verdict
 
 
 @click.group()
@@ -14,6 +21,7 @@ def dashboard() -> None:
 _settings = click.option(
     "--settings", type=click.Path(path_type=Path), required=True, help="YAML settings file of the dashboard."
 )
+_json = click.option("--json", "as_json", is_flag=True, help="End with one JSON object on standard output.")
 
 
 @dashboard.command()
@@ -32,3 +40,168 @@ def check_config(settings: Path) -> None:
     from clinician_dashboard.__main__ import serve  # noqa: PLC0415 - the web framework is slow to import
 
     sys.exit(serve(settings, check_only=True))
+
+
+@dashboard.command()
+@_settings
+@_json
+@click.argument("destination", type=click.Path(path_type=Path, file_okay=False))
+def backup(settings: Path, destination: Path, *, as_json: bool) -> None:
+    """Back the record up into the folder DESTINATION, while the dashboard goes on.
+
+    A second backup into the same folder copies only what is new. The folder is a whole backup when it holds manifest.json,
+    which is written last and names every file with its SHA-256.
+    """
+    from clinician_dashboard.backup import make_backup  # noqa: PLC0415 - the database library is slow to import
+
+    source = _record_of(settings)
+    with _told(), _progress("images", quiet=as_json) as progress:
+        report = make_backup(source, destination, progress=progress)
+    if as_json:
+        click.echo(json.dumps({"destination": str(destination), **vars(report)}))
+        return
+    click.echo(
+        f"{destination}: a whole backup of {source}. {report.images} images, of which {report.copied} were copied now "
+        f"({report.bytes_copied / 1e6:.1f} MB with the database)."
+    )
+    if report.dropped:
+        click.echo(
+            f"{report.dropped} frames that still waited for a diagnosis are not in it; their edges have them."
+        )
+
+
+@dashboard.command()
+@_settings
+@_json
+@click.argument("source", type=click.Path(path_type=Path, file_okay=False))
+def restore(settings: Path, source: Path, *, as_json: bool) -> None:
+    """Bring the backup in the folder SOURCE back as the record that the settings name.
+
+    Nothing is ever overwritten, and every file is checked against its SHA-256. Frames that were recorded after the backup
+    are not in it, and the microscopes no longer have them: the command says so, and the record will say which they are.
+    """
+    from clinician_dashboard.backup import AFTER_A_RESTORE  # noqa: PLC0415
+    from clinician_dashboard.backup import restore as bring_back  # noqa: PLC0415
+
+    destination = _record_of(settings)
+    with _told(), _progress("images", quiet=as_json) as progress:
+        manifest = bring_back(source, destination, progress=progress)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "directory": str(destination),
+                    "made_at": manifest["made_at"],
+                    "images": len(manifest["images"]),
+                    "note": AFTER_A_RESTORE,
+                }
+            )
+        )
+        return
+    click.echo(
+        f"{destination}: the record as it was at {manifest['made_at']}, with {len(manifest['images'])} images, every hash "
+        "checked."
+    )
+    click.echo(AFTER_A_RESTORE)
+
+
+@dashboard.command()
+@_settings
+@_json
+@click.option(
+    "--remove-orphans",
+    is_flag=True,
+    help="Remove image files that no frame names and that are older than an hour; the dashboard must not run.",
+)
+def verify(settings: Path, *, as_json: bool, remove_orphans: bool) -> None:
+    """Look at every row and every image of the record, which may be in use; exit 1 if something is wrong.
+
+    Checked: the database's integrity, each image against its SHA-256, a diagnosis for each recorded frame, image files that
+    no frame names, and numbers of each microscope that never came.
+    """
+    from clinician_dashboard.verify import verify as look  # noqa: PLC0415 - the database library is slow to import
+
+    with _told(), _progress("images", quiet=as_json) as progress:
+        verdict = look(_record_of(settings), progress=progress, remove_orphans=remove_orphans)
+    if as_json:
+        click.echo(json.dumps(verdict.as_json()))
+    else:
+        _tell(verdict)
+    sys.exit(0 if verdict.sound else 1)
+
+
+def _tell(verdict: "Verdict") -> None:
+    from clinician_dashboard.web.words import missing as missing_words  # noqa: PLC0415
+
+    click.echo(f"database     {verdict.database or 'whole'}")
+    click.echo(
+        f"frames       {verdict.frames}, of which {verdict.recorded} recorded; {verdict.images} images"
+    )
+    for name, words in (
+        ("absent", "images that are missing, by frame"),
+        ("altered", "images whose content was altered, by frame"),
+        ("unanswered", "recorded frames without a diagnosis"),
+        ("orphans", "image files that no frame names (harmless)"),
+    ):
+        count = verdict.counts.get(name, 0)
+        if count:
+            click.echo(f"{name:<12} {count} {words}:")
+            for one in getattr(verdict, name):
+                click.echo(f"             {one}")
+    if verdict.removed:
+        click.echo(f"removed      {verdict.removed} of the orphans")
+    for device in verdict.missing:
+        if device.count:
+            click.echo(f"missing      {device.site}/{device.device}: {missing_words(device)}")
+        if device.on_the_way:
+            click.echo(
+                f"on the way   {device.site}/{device.device}: {device.on_the_way} frames may still come"
+            )
+    click.echo("The record is sound." if verdict.sound else "The record is NOT sound.")
+
+
+def _record_of(path: Path) -> Path:
+    """Return the folder of the record that a settings file names."""
+    from broker_config.errors import SettingsError  # noqa: PLC0415
+    from broker_config.settings import load_settings  # noqa: PLC0415
+    from clinician_dashboard.settings import Settings  # noqa: PLC0415
+
+    try:
+        settings = load_settings(path, Settings)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    if settings.database_url is not None:
+        raise click.ClickException(
+            f"{path}: the record is in the database of database_url, which has tools of its own for this; the images are in "
+            f"{settings.directory / 'images'}"
+        )
+    return settings.directory
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Let an error of the dashboard end the command with its sentence."""
+    from clinician_dashboard.errors import DashboardError  # noqa: PLC0415
+
+    try:
+        yield
+    except DashboardError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def _progress(label: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that draws a bar on standard error."""
+    if quiet:
+        yield lambda _done, _whole: None
+        return
+    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
+        told = 0
+
+        def progress(done: int, whole: int) -> None:
+            nonlocal told
+            bar.length = whole
+            bar.update(done - told)
+            told = done
+
+        yield progress

@@ -1,6 +1,10 @@
 """Makers of messages, a running dashboard, and a client of the broker that plays edge and worker."""
 
 import hashlib
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -262,3 +266,83 @@ def run_desk(port: int, directory: Path, *, protocol: str, **changes: Any) -> It
 @pytest.fixture
 def desk() -> Callable[..., Any]:
     return run_desk
+
+
+@dataclass
+class DeskProcess:
+    """The real daemon as a process of its own, to be killed and started again."""
+
+    settings: Path
+    directory: Path
+    program: tuple[str, ...] = ("-m", "clinician_dashboard")
+    environment: dict[str, str] = field(default_factory=dict)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self, *, ready: bool = True, **environment: str) -> None:
+        ports = self.directory / "dashboard.port.json"
+        ports.unlink(missing_ok=True)
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *self.program, "--settings", str(self.settings)],
+                env={**os.environ, **self.environment, **environment},
+                stderr=log,
+            )
+        eventually(
+            lambda: ports.exists() or not self.alive, within_s=60, what="the daemon announces its port"
+        )
+        if ready and self.alive:
+            eventually(self._is_ready, within_s=60, what="the daemon is ready")
+
+    @property
+    def log(self) -> Path:
+        return self.settings.with_suffix(".log")
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{json.loads((self.directory / 'dashboard.port.json').read_text())['web']}"
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=20)
+
+    def summary(self) -> dict[str, Any]:
+        return self.get("/api/v1/summary").raise_for_status().json()
+
+    def _is_ready(self) -> bool:
+        try:
+            return not self.alive or self.get("/readyz").status_code == 200
+        except (httpx.HTTPError, OSError):
+            return False
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def desk_process(tmp_path: Path) -> Iterator[Callable[..., DeskProcess]]:
+    """Return a function that makes a daemon for a broker's port; whatever still runs is killed after the test."""
+    made: list[DeskProcess] = []
+
+    def make_process(port: int, *, protocol: str = "5", **changes: Any) -> DeskProcess:
+        directory = tmp_path / "desk"
+        settings = tmp_path / "dashboard.yaml"
+        settings.write_text(
+            f"broker: {{port: {port}, protocol: '{protocol}'}}\ndirectory: {directory}\nport: 0\n"
+        )
+        made.append(DeskProcess(settings, directory, **changes))
+        return made[-1]
+
+    yield make_process
+    for one in made:
+        if one.alive:
+            one.kill()

@@ -1,0 +1,314 @@
+"""Backing up a record that is in use, and bringing one back.
+
+A backup is a folder: ``record.sqlite``, ``images/`` as the record has them, and ``manifest.json``, written last, which
+names every file with its size and SHA-256. A folder without a manifest is no backup. A later backup into the same folder
+copies only the images that are not there yet; while it runs the former manifest is set aside as ``manifest.old.json``.
+
+The database is copied through SQLite's own backup, at one moment, while the dashboard goes on. The images it names are
+copied after it: an image is never changed, and one that the record dropped meanwhile had no diagnosis.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker_config.messages import now
+from broker_config.process import write_durably
+from clinician_dashboard.errors import BackupError
+from clinician_dashboard.record.faults import cause_of, remedy_of
+from clinician_dashboard.record.folder_lock import FolderLock
+from clinician_dashboard.record.images import ImageStore, hash_file
+from clinician_dashboard.record.tables import RECORD_VERSION
+
+DATABASE = "record.sqlite"
+MANIFEST = "manifest.json"
+FORMER = "manifest.old.json"
+FORMAT = 1
+PAGES_A_STEP = 2000
+Progress = Callable[[int, int], None]
+"""Told how many images are done, of how many."""
+
+AFTER_A_RESTORE = (
+    "Frames that were recorded after this backup were deleted at the microscopes when their receipts came: no command brings "
+    "them back. The record will say which they are: as soon as it runs and each microscope has spoken, 'Needs a person' and "
+    "'hemolink dashboard verify' name every number above the restored ones that does not come."
+)
+
+
+@dataclass(frozen=True)
+class BackupReport:
+    """What a backup did.
+
+    Attributes:
+        images: Images that the backup holds.
+        copied: Of those, copied now.
+        bytes_copied: Their size with that of the database.
+        dropped: Frames without a diagnosis whose image the record dropped meanwhile; they come again from the edges.
+    """
+
+    images: int
+    copied: int
+    bytes_copied: int
+    dropped: int
+
+
+def make_backup(source: Path, destination: Path, *, progress: Progress) -> BackupReport:
+    """Back up the record in ``source`` into ``destination``; it may be in use.
+
+    Args:
+        source: The record's folder.
+        destination: A folder that is empty, or holds a backup of an earlier time.
+        progress: Told how far the images are.
+
+    Raises:
+        BackupError: If it cannot be made; a backup that was there before is still told from a broken one.
+    """
+    database = source / DATABASE
+    if not database.is_file():
+        raise BackupError(f"{source} holds no record ({DATABASE} is missing): name the record's folder")
+    _check_destination(source, destination)
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+        if (destination / MANIFEST).exists():
+            (destination / MANIFEST).replace(destination / FORMER)
+        partial = destination / f".{DATABASE}.partial"
+        _copy_database(database, partial)
+        named = dict(_images_named_by(partial))
+        copied, size, lost = _copy_images(named, source, destination, progress=progress)
+        dropped = _drop_unrecorded(partial, lost)
+        for sha256 in lost:
+            named.pop(sha256)
+        _sync(partial)
+        partial.replace(destination / DATABASE)
+        _forget_unnamed(destination, named)
+        manifest = {
+            "format": FORMAT,
+            "made_at": now().isoformat(),
+            "record_version": RECORD_VERSION,
+            "database": {
+                "bytes": (destination / DATABASE).stat().st_size,
+                "sha256": hash_file(destination / DATABASE),
+            },
+            "images": named,
+        }
+        write_durably(destination / MANIFEST, json.dumps(manifest).encode())
+        (destination / FORMER).unlink(missing_ok=True)
+    except OSError as error:
+        raise BackupError(
+            f"the backup could not be finished ({error.strerror or error}): {remedy_of(error)}; {destination} is not a whole "
+            "backup until it is run again"
+        ) from None
+    except sqlite3.Error as error:
+        raise BackupError(f"the record could not be read ({cause_of(error)}): {remedy_of(error)}") from None
+    return BackupReport(len(named), copied, size + manifest["database"]["bytes"], dropped)  # type: ignore[index]
+
+
+def restore(backup: Path, destination: Path, *, progress: Progress) -> dict[str, Any]:
+    """Bring a backup back into a folder without a record, checking every hash; return its manifest.
+
+    Images that are there already stay, whether the backup names them or not: they are named by their content.
+
+    Args:
+        backup: A folder that `make_backup` filled.
+        destination: The record's folder: absent, or without a database.
+        progress: Told how far the images are.
+
+    Raises:
+        RecordInUse: If a dashboard runs on ``destination``.
+        BackupError: If the backup is not whole, or ``destination`` holds a database; no record is there then.
+    """
+    manifest = read_manifest(backup)
+    there = [path.name for path in sorted(destination.glob(f"{DATABASE}*"))]
+    if there:
+        raise BackupError(
+            f"{destination} holds a record already ({', '.join(there)}), and a restore never overwrites one: stop the "
+            "dashboard and move those files away (keep them: what was recorded after the backup is only there), then run "
+            "this again; the images may stay"
+        )
+    lock = FolderLock(destination)
+    store, kept = ImageStore(backup / "images"), ImageStore(destination / "images")
+    partial = destination / ".restoring.sqlite"
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+        lock.take()
+        _verified_copy(backup / DATABASE, partial, manifest["database"]["sha256"])
+        images: dict[str, int] = manifest["images"]
+        for done, sha256 in enumerate(images, 1):
+            if not kept.is_whole(sha256):
+                _verified_copy(store.path(sha256), kept.path(sha256), sha256)
+            progress(done, len(images))
+        partial.replace(destination / DATABASE)  # last: without it there is no record
+        _sync(destination)
+    except OSError as error:
+        raise BackupError(
+            f"{destination} could not be filled ({error.strerror or error}): {remedy_of(error)}; there is no record there yet: "
+            "run this again"
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
+        lock.release()
+    return manifest
+
+
+def read_manifest(backup: Path) -> dict[str, Any]:
+    """Return a backup's manifest.
+
+    Raises:
+        BackupError: If the folder is no whole backup.
+    """
+    path = backup / MANIFEST
+    if not path.is_file():
+        former = (backup / FORMER).is_file()
+        raise BackupError(
+            f"{backup} is not a whole backup ({MANIFEST} is missing): "
+            + (
+                "a backup into it was interrupted; run 'hemolink dashboard backup' again"
+                if former
+                else "name another"
+            )
+        )
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        sound = manifest["format"] == FORMAT and isinstance(manifest["images"], dict)
+        _ = manifest["database"]["sha256"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise BackupError(f"{path} cannot be read ({error}): use another backup") from None
+    if not sound or manifest["record_version"] > RECORD_VERSION:
+        raise BackupError(f"{path} was written by a newer release: use that release to restore it")
+    return manifest
+
+
+def _check_destination(source: Path, destination: Path) -> None:
+    if destination.resolve() == source.resolve() or source.resolve() in destination.resolve().parents:
+        raise BackupError(
+            f"{destination} lies in the record itself: name a folder outside it, best on another disk"
+        )
+    if not destination.exists():
+        return
+    known = {MANIFEST, FORMER, DATABASE, "images", f".{DATABASE}.partial"}
+    strangers = sorted(path.name for path in destination.iterdir() if path.name not in known)
+    if strangers:
+        raise BackupError(
+            f"{destination} holds something that is no backup ({strangers[0]}): name an empty folder"
+        )
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    with (
+        contextlib.closing(
+            sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+        ) as old,
+        contextlib.closing(sqlite3.connect(target)) as new,
+    ):
+        # One read transaction for the whole copy: without it every commit of the dashboard would begin the copy anew.
+        old.execute("begin")
+        old.execute("select count(*) from record_info").fetchone()
+        old.backup(new, pages=-1)
+        old.rollback()
+        new.execute("pragma journal_mode=delete")
+        (said,) = new.execute("pragma quick_check(1)").fetchone()
+    if said != "ok":
+        target.unlink(missing_ok=True)
+        raise BackupError(
+            f"the record is damaged ({said}): nothing was backed up; run 'hemolink dashboard verify'"
+        )
+
+
+def _images_named_by(database: Path) -> Iterator[tuple[str, int]]:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        yield from connection.execute("select distinct image_sha256, image_bytes from frames order by 1")
+
+
+def _copy_images(
+    named: dict[str, int], source: Path, destination: Path, *, progress: Progress
+) -> tuple[int, int, set[str]]:
+    there, here = ImageStore(source / "images"), ImageStore(destination / "images")
+    copied = size = 0
+    lost: set[str] = set()
+    for done, (sha256, length) in enumerate(named.items(), 1):
+        target = here.path(sha256)
+        if not (target.is_file() and target.stat().st_size == length and here.is_whole(sha256)):
+            try:
+                _verified_copy(there.path(sha256), target, sha256)
+            except BackupError:
+                if there.path(sha256).exists():
+                    raise
+                lost.add(sha256)
+            else:
+                copied += 1
+                size += length
+        progress(done, len(named))
+    return copied, size, lost
+
+
+def _drop_unrecorded(database: Path, lost: set[str]) -> int:
+    """Take frames out of the copy whose image was dropped meanwhile; only frames without a diagnosis may be.
+
+    Raises:
+        BackupError: If the image of a recorded frame is missing.
+    """
+    dropped = 0
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        for sha256 in sorted(lost):
+            recorded = connection.execute(
+                "select frame_id from frames where image_sha256 = ? and recorded_at is not null", (sha256,)
+            ).fetchone()
+            if recorded:
+                raise BackupError(
+                    f"the image of the recorded frame {recorded[0]} is missing from the record: run 'hemolink dashboard "
+                    "verify'; an older backup may still have it"
+                )
+            dropped += connection.execute("delete from frames where image_sha256 = ?", (sha256,)).rowcount
+    return dropped
+
+
+def _forget_unnamed(destination: Path, named: Iterable[str]) -> None:
+    keep = set(named)
+    for path in (destination / "images" / "sha256").glob("*/*/*"):
+        if path.name not in keep:
+            path.unlink()
+
+
+def _verified_copy(source: Path, target: Path, sha256: str) -> None:
+    """Copy a file durably; the copy has that hash, or there is none.
+
+    Raises:
+        BackupError: If the source is missing or has another hash.
+        OSError: If it cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    digest = hashlib.sha256()
+    try:
+        with source.open("rb") as reader, partial.open("wb") as writer:
+            while block := reader.read(1024 * 1024):
+                digest.update(block)
+                writer.write(block)
+            writer.flush()
+            os.fsync(writer.fileno())
+        if digest.hexdigest() != sha256:
+            raise BackupError(
+                f"{source} is damaged: its content no longer has the SHA-256 that it should have; nothing was taken from it"
+            )
+        partial.replace(target)
+    except FileNotFoundError:
+        if source.exists():
+            raise
+        raise BackupError(f"{source} is missing") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
