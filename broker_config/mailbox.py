@@ -7,10 +7,9 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from paho.mqtt.properties import Properties
-
 from broker_config.delivery import Publication
 from broker_config.errors import NotConnected, PublishTimeout
+from broker_config.packets import PackedProperties
 from broker_config.traffic import PublishResult
 
 MAX_WAITING = 1000
@@ -22,7 +21,7 @@ class Outgoing:
     """One publication on its way, with the future of its acknowledgement."""
 
     publication: Publication
-    properties: Properties | None
+    properties: PackedProperties | None
     future: "Future[PublishResult]"
 
     def fail(self, error: Exception) -> None:

@@ -1,5 +1,8 @@
 """The PUBLISH packet: its MQTT 5 properties, and its size before it is sent."""
 
+import struct
+from dataclasses import dataclass, field
+
 from paho.mqtt.properties import Properties
 
 from broker_config.codec import CBOR
@@ -28,7 +31,57 @@ def publish_properties(publication: Publication, packet: int) -> Properties:
     return properties
 
 
-def packet_bytes(publication: Publication, properties: Properties | None) -> int:
+@dataclass(frozen=True)
+class PackedProperties:
+    """The properties of a PUBLISH, encoded once (MQTT 5, section 2.2.2); paho asks for no more than `pack`.
+
+    paho's own encoder looks every name up in a list of rewritten strings, twice for each property: with a diagnosis and
+    a receipt a frame that was a third of the processor time of a worker's own part.
+    """
+
+    packed: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, publication: Publication) -> "PackedProperties":
+        """Encode what `publish_properties` says, byte for byte as paho does."""
+        parts = [b""]
+        if publication.content_type != CBOR:
+            parts.append(b"\x01\x01")  # payload format indicator: UTF-8 text
+        if publication.expiry_s is not None:
+            parts.append(struct.pack("!BI", 0x02, publication.expiry_s))
+        parts.append(b"\x03" + _text(publication.content_type))
+        if publication.response_topic is not None:
+            parts.append(b"\x08" + _text(publication.response_topic))
+        if publication.correlation_data is not None:
+            parts.append(b"\x09" + _binary(publication.correlation_data))
+        parts += [b"\x26" + _text(name) + _text(value) for name, value in publication.user_properties]
+        body = b"".join(parts)
+        return cls(_variable_length(len(body)) + body)
+
+    def pack(self) -> bytes:
+        """Return the encoded properties with their length in front."""
+        return self.packed
+
+
+def _text(text: str) -> bytes:
+    return _binary(text.encode())
+
+
+def _binary(data: bytes) -> bytes:
+    return struct.pack("!H", len(data)) + data
+
+
+def _variable_length(number: int) -> bytes:
+    """Encode a variable byte integer (MQTT 5, section 1.5.5)."""
+    encoded = bytearray()
+    while True:
+        number, low = divmod(number, 128)
+        encoded.append(low | (0x80 if number else 0))
+        if not number:
+            return bytes(encoded)
+
+
+def packet_bytes(publication: Publication, properties: PackedProperties | None) -> int:
     """Return the size in bytes of the PUBLISH packet (MQTT 5, section 3.3).
 
     Args:

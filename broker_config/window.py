@@ -5,13 +5,12 @@ from typing import Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
 
 from broker_config import reasons
 from broker_config.delivery import Publication
 from broker_config.errors import NotConnected, PayloadTooLarge, PublishRefused
 from broker_config.mailbox import Outgoing
-from broker_config.packets import packet_bytes, publish_properties
+from broker_config.packets import PackedProperties, packet_bytes
 from broker_config.paho_client import LinkOptions
 from broker_config.traffic import PublishResult
 
@@ -57,7 +56,7 @@ class Window:
     def prepare(self, publication: Publication) -> Outgoing:
         """Return the publication ready to be sent, or with its future failed if the broker would not take it."""
         future: Future[PublishResult] = Future()
-        properties = publish_properties(publication, PacketTypes.PUBLISH) if self._v5 else None
+        properties = PackedProperties.of(publication) if self._v5 else None
         size = packet_bytes(publication, properties)
         limit = self.maximum_packet_bytes or _MAX_PACKET_BYTES
         if size > limit:
