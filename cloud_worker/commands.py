@@ -70,14 +70,20 @@ def list_(path: Path, *, as_json: bool) -> None:
 @_settings_option
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every dead letter.")
-@click.option("--keep", is_flag=True, help="Leave the dead letter on disk.")
-@click.option(
-    "--username", help="User at the broker that may publish frames (a worker may not, by the access rules)."
-)
+@click.option("--keep", is_flag=True, help="Leave this worker's copy on disk.")
+@click.option("--username", help="Operator at the broker: a worker may not give orders, by the access rules.")
 @click.option(
     "--password-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Password of that user.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.1, 600),
+    default=15.0,
+    show_default=True,
+    help="Seconds to wait for each edge's answer.",
 )
 def replay(
     path: Path,
@@ -87,14 +93,15 @@ def replay(
     keep: bool,
     username: str | None,
     password_file: Path | None,
+    timeout_s: float,
 ) -> None:
-    """Publish dead letters again on the topics they came on, for instance after a fault was mended.
+    """Ask the edges to send rejected frames again, for instance after a fault was mended.
 
-    NAMES are SHA-256 sums as `list` shows them; their first digits suffice.
+    NAMES are SHA-256 sums as `list` shows them; their first digits suffice. A frame that had killed this worker is
+    pardoned and tried once more, alone.
     """
-    from broker_config.delivery import Publication  # noqa: PLC0415 - heavy imports wait for their command
-    from broker_config.errors import ContractError  # noqa: PLC0415
-    from broker_config.session import Session  # noqa: PLC0415
+    from broker_config.errors import ContractError  # noqa: PLC0415 - heavy imports wait for their command
+    from cloud_worker.replay import Replay  # noqa: PLC0415
 
     settings, letters = _open(path)
     known = letters.notes()
@@ -110,29 +117,15 @@ def replay(
         broker = broker.model_copy(
             update={"username": username, "password_file": password_file, "password": None}
         )
-    session = Session(broker, client_id=f"hemolink-replay-{settings.name}")
     failed = 0
     try:
-        session.connect()
-        for note in chosen:
-            payload = letters.payload(note.sha256)
-            if payload is None or not note.topic:
-                click.echo(f"{note.sha256[:12]}: cannot be replayed (no payload or no frame topic)", err=True)
-                failed += 1
-                continue
-            correlation = note.frame_id.encode() if note.frame_id else None
-            session.publish(
-                Publication(
-                    note.topic, payload, content_type="application/cbor", correlation_data=correlation
-                )
-            )
-            if not keep:
-                letters.remove(note.sha256)
-            click.echo(f"{note.sha256[:12]}: published on {note.topic}")
-    except ContractError as error:
+        for tried in Replay(broker, suspects=settings.suspects_directory, timeout_s=timeout_s).run(chosen):
+            click.echo(f"{tried.note.sha256[:12]}: {tried.told}", err=not tried.ok)
+            failed += not tried.ok
+            if tried.ok and not keep:
+                letters.remove(tried.note.sha256)
+    except (ContractError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        session.stop()
     sys.exit(1 if failed else 0)
 
 

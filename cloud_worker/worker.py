@@ -94,6 +94,7 @@ class Worker:
             settings.monitor.host,
             settings.monitor.port,
             ready=self.ready,
+            alive=self.alive,
             registry=self.metrics.registry,
             status=self.status,
         )

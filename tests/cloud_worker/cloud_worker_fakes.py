@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import queue
 import sys
 import threading
 import time
@@ -15,6 +16,8 @@ import numpy as np
 from broker_config.codec import decode, encode
 from broker_config.delivery import Publication, publication
 from broker_config.messages import (
+    Command,
+    CommandResponse,
     Diagnosis,
     Frame,
     ModelIdentity,
@@ -191,6 +194,48 @@ class FarEnd:
     def statuses(self, frame: Frame) -> list[str]:
         """Every receipt's status for one frame."""
         return [one.status for one in self.receipts if one.frame_id == frame.frame_id]
+
+
+class ParkingEdge:
+    """Obeys the order ``retry`` for frames that it has parked."""
+
+    def __init__(self, port: int, far: FarEnd, *, parked: Sequence[Frame]) -> None:
+        self._far = far
+        self._parked = {one.frame_id: one for one in parked}
+        self._orders: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._obey)
+        self._session = Session(
+            BrokerSettings(port=port),
+            client_id="parking-edge",
+            subscriptions=[Subscription(far.topics.commands_to("lab", "scope-1"))],
+            on_message=lambda message: self._orders.put(decode(message.payload, Command)),
+        )
+
+    def __enter__(self) -> Self:
+        self._session.connect()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._orders.put(None)
+        self._thread.join()
+        self._session.stop()
+
+    def _obey(self) -> None:
+        while (order := self._orders.get()) is not None:
+            absent = [one for one in order.frame_ids if one not in self._parked]
+            answer = CommandResponse(
+                request_id=order.request_id,
+                verb="retry",
+                ok=True,
+                message=f"not parked here: {', '.join(absent)}",
+                at=now(),
+            )
+            topic = self._far.topics.response("lab", "scope-1", "retry")
+            self._session.publish(publication(topic, answer))
+            for one in order.frame_ids:
+                if one in self._parked:
+                    self._far.send(self._parked[one])
 
 
 def unknown_version(frame: Frame) -> bytes:

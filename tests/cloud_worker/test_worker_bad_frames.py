@@ -185,32 +185,40 @@ def test_dead_letters_are_bounded_and_counted(mosquitto_broker, fakes, start_wor
         assert len(list((tmp_path / "w1" / "dead-letters").glob("*.bin"))) == 2
 
 
-def test_dead_letters_can_be_listed_and_replayed(mosquitto_broker, fakes, start_worker, tmp_path):
+def test_dead_letters_can_be_listed_and_replayed_by_their_edge(
+    mosquitto_broker, fakes, start_worker, tmp_path
+):
     settings = tmp_path / "worker.yaml"
     settings.write_text(
         f"broker: {{port: {mosquitto_broker.port}}}\nworker: w1\ndirectory: {tmp_path / 'w1'}\n"
     )
+
+    def replay(*arguments):
+        return CliRunner().invoke(
+            command, ["dead-letters", "replay", "--settings", str(settings), "--timeout", "5", *arguments]
+        )
+
     with fakes.FarEnd(mosquitto_broker.port) as far:
         running = start_worker(mosquitto_broker.port)
         frame = far.send(fakes.make_frame(fakes.POISON))
-        far.wait(lambda: far.rejections)
+        far.send_raw(b"noise")
+        far.wait(lambda: len(far.rejections) == 2)
         listed = CliRunner().invoke(command, ["dead-letters", "list", "--settings", str(settings), "--json"])
-        (note,) = json.loads(listed.output)
-        assert (note["code"], note["topic"], note["frame_id"]) == (
-            "inference_failed",
-            ROUTINE,
-            frame.frame_id,
-        )
-        broken = running.model.infer
+        (note,) = (one for one in json.loads(listed.output) if one["frame_id"])
+        assert (note["code"], note["topic"]) == ("inference_failed", ROUTINE)
+        alone = replay(note["sha256"][:12])
+        assert (alone.exit_code, "lab/scope-1 does not answer" in alone.output) == (1, True)
         running.model.infer = lambda batch: [running.model._answer(1) for _ in batch]  # the model is mended
-        replayed = CliRunner().invoke(
-            command, ["dead-letters", "replay", "--settings", str(settings), note["sha256"][:12]]
-        )
-        assert replayed.exit_code == 0, replayed.output
-        far.wait(lambda: far.diagnoses)
-        assert far.diagnoses[0].frame_id == frame.frame_id
-        assert not list((tmp_path / "w1" / "dead-letters").iterdir())
-        running.model.infer = broken
-        unknown = CliRunner().invoke(command, ["dead-letters", "replay", "--settings", str(settings), "abc"])
+        with fakes.ParkingEdge(mosquitto_broker.port, far, parked=[frame]):
+            done = replay("--all")
+            assert done.exit_code == 1, done.output  # there is nobody to send noise again
+            assert "lab/scope-1 sends it again" in done.output
+            far.wait(lambda: far.diagnoses)
+            assert far.diagnoses[0].frame_id == frame.frame_id
+            left = CliRunner().invoke(
+                command, ["dead-letters", "list", "--settings", str(settings), "--json"]
+            )
+            assert [one["frame_id"] for one in json.loads(left.output)] == [None]
+        unknown = replay("abc")
         assert unknown.exit_code == 1
         assert "no dead letter matches abc" in unknown.output
