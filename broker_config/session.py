@@ -336,7 +336,8 @@ class Session:
                     f"{self._options.client_id!r}, the broker ends one for the other; give each a name of its own)"
                 )
             self._after(link, began)
-            self._stopping.wait(pauses.after(held_s=held_s, taken_over=link.taken_over))
+            pause_s = pauses.after(time.monotonic(), held_s=held_s, taken_over=link.taken_over)
+            self._stopping.wait(pause_s)
         with self._changed:
             self._link = self._ready = None
             self._last_error = "the session was stopped"

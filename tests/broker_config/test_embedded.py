@@ -126,6 +126,7 @@ def test_what_was_in_flight_to_a_subscriber_that_drops_is_gone_and_a_resend_repl
             assert inbox.get(timeout=5).payload in (b"frame", b"again")
 
 
+@pytest.mark.slow
 def test_a_subscriber_that_takes_its_time_over_an_acknowledgement_is_served_on(
     embedded_broker: EmbeddedBroker,
 ) -> None:

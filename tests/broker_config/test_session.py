@@ -115,11 +115,13 @@ def test_backoff_is_exponential_with_full_jitter() -> None:
     assert backoff_s(10_000) <= 30
 
 
-def test_a_connection_that_held_starts_the_count_of_pauses_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("random.uniform", lambda low, high: high)
+def test_a_pause_is_as_long_as_the_time_away_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: (low, high)[1])
     pauses = ReconnectPauses(30.0)
-    assert [pauses.after(held_s=0.0) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
-    assert pauses.after(held_s=4.0) == 1  # a line that drops every few seconds
-    assert pauses.after(held_s=1.0) == 2  # two clients of one name
-    assert pauses.after(held_s=60.0, taken_over=True) == 4  # and those that the broker names
-    assert pauses.after(held_s=60.0) == 1
+    assert [pauses.after(at, held_s=0.0) for at in (100, 100.5, 101, 103, 110, 200)] == [1, 1, 1, 3, 10, 30]
+    assert pauses.after(300, held_s=1.0) == 30  # two clients of one name
+    assert pauses.after(400, held_s=60.0, taken_over=True) == 30  # and those that the broker names
+    assert pauses.after(500, held_s=4.0) == 1  # a line that drops every few seconds
+    assert pauses.after(502, held_s=0.0) == 2
+    monkeypatch.undo()
+    assert len({pauses.after(510, held_s=0.0) for _ in range(10)}) == 10
