@@ -38,9 +38,23 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --restarts: session_kept_s of the workers; 0 is a clean session.",
 )
+@click.option(
+    "--scene",
+    "scenes",
+    type=click.Choice(["worker_2s", "worker_30s", "broker_2s"]),
+    multiple=True,
+    help="With --restarts: only this one; all unless given.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The last line of standard output is one JSON object.")
 def worker(
-    *, restarts: bool, kept: tuple[int, ...], seed: int, as_json: bool, at_least: float, **choices: Any
+    *,
+    restarts: bool,
+    kept: tuple[int, ...],
+    scenes: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+    at_least: float,
+    **choices: Any,
 ) -> None:
     """Measure the engine alone, a plain MQTT loop, and our worker, side by side on the same frames.
 
@@ -57,7 +71,7 @@ def worker(
         directory = Path(name)
         try:
             if restarts:
-                result = _restarts(console, directory=directory, kept=kept, seed=seed)
+                result = _restarts(console, directory=directory, kept=kept, scenes=scenes, seed=seed)
             else:
                 result = _rates(console, directory=directory, seed=seed, at_least=at_least, **choices)
         except (FrontDoorError, ContractError, ModelZooError) as error:
@@ -97,13 +111,17 @@ def _rates(
     }
 
 
-def _restarts(console: "Console", *, directory: Path, kept: tuple[int, ...], seed: int) -> dict[str, Any]:
-    from hemolink.bench.worker_restarts import Restarts  # noqa: PLC0415 - imports OpenCV
+def _restarts(
+    console: "Console", *, directory: Path, kept: tuple[int, ...], scenes: tuple[str, ...], seed: int
+) -> dict[str, Any]:
+    from hemolink.bench.worker_restarts import SCENES, Restarts  # noqa: PLC0415 - imports OpenCV
 
     console.say(
         "Three workers around a stand-in model, one edge at 20 frames a second; seconds from capture to diagnosis"
     )
-    found = Restarts(directory=directory, console=console, seed=seed).run(kept)
+    found = Restarts(directory=directory, console=console, seed=seed).run(
+        kept, [one for one in SCENES if not scenes or one.name in scenes]
+    )
     console.say(f"{'':24} {'frames':>7} {'p50':>8} {'p99':>8} {'max':>8} {'over 5 s':>9}")
     for name, one in found.items():
         console.say(

@@ -126,7 +126,7 @@ class Restarts:
         self._console = console
         self._seed = seed
 
-    def run(self, kept_s: Sequence[int]) -> dict[str, dict[str, Any]]:
+    def run(self, kept_s: Sequence[int], scenes: Sequence[Scene] = SCENES) -> dict[str, dict[str, Any]]:
         """Return the figures by scene and by how long the session is kept.
 
         Raises:
@@ -134,7 +134,7 @@ class Restarts:
             BrokerFailed: If Mosquitto is missing.
         """
         found: dict[str, dict[str, Any]] = {}
-        for scene in SCENES:
+        for scene in scenes:
             for kept in kept_s:
                 key = f"{scene.name}_kept_{kept}s" if kept else f"{scene.name}_clean"
                 self._console.live(f"{key}: {_BEFORE_S + scene.absent_s + _AFTER_S:.0f} s and what is left")
@@ -191,9 +191,7 @@ class Restarts:
 
     def _take_pictures(self, folder: Path, count: int) -> None:
         folder.mkdir(parents=True)
-        pictures = [
-            cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR) for one in images(self._seed)
-        ]
+        pictures = [decode_image(one) for one in images(self._seed)]
         for number in range(count):
             picture = pictures[number % len(pictures)].copy()
             picture[:2, :16] = [number % 256, number // 256, 0]  # no two alike
