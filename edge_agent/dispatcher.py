@@ -112,7 +112,7 @@ class Dispatcher:
             return None
         now = self._clock()
         if due <= now and self._found_none:
-            due = now + _LOOK_AGAIN_S  # what is due is under way already
+            due = now + _LOOK_AGAIN_S  # what is due is under way already, or rests
         return max(due, self._hold.next_at)
 
     @property
@@ -138,7 +138,9 @@ class Dispatcher:
         if places <= 0 or not self._session.connected or self._hold.next_at > self._clock():
             return []
         under_way = tuple(flight.frame_id for flight in self.flights)
-        rows = self._spool.next_due(self._clock(), excluding=(*under_way, *excluding), limit=places)
+        rows = self._spool.next_due(
+            self._clock(), excluding=(*under_way, *self._stumbles.resting, *excluding), limit=places
+        )
         self._found_none = not rows
         flights = self._mark(rows)
         for row, flight in zip(rows, flights, strict=True):
@@ -216,7 +218,8 @@ class Dispatcher:
         flight = self.flights.acknowledge(frame_id)
         if outcome.result is not None and not outcome.result.no_subscribers:
             self._stumbles.passed(frame_id)
-            self._alarms.clear("stumbling")
+            if not self._stumbles.resting:
+                self._alarms.clear("stumbling")
             return self._hold.lift("nobody_subscribes", "refused", "busy")
         if flight is None or flight.leased:
             return False  # a receipt was faster, or its time is over
@@ -256,15 +259,13 @@ class Dispatcher:
 
     def _stumble(self, flight: Flight) -> None:
         """The connection ended before the broker answered: the frame may or may not have arrived."""
-        pause_s = self._stumbles.note(flight.frame_id, alone=self.flights.unacknowledged == 0)
-        if pause_s and self._alarms.raise_(
-            "stumbling",
-            f"the connection ends whenever a frame of {flight.size} bytes is sent: if the broker takes no packet so "
-            "large, raise its limit, or set broker.max_packet_bytes to what it takes",
-        ):
-            logger.error("connections end with one frame", extra={"frame_id": flight.frame_id})
-        due_at = self._clock() + pause_s
-        self._spool.mark_unsent(flight.frame_id, due_at=due_at, left=self._settings.resend)
+        if self._stumbles.note(flight.frame_id, alone=self.flights.unacknowledged == 0):
+            self._alarms.complain(
+                "stumbling",
+                f"the connection ends whenever a frame of {flight.size} bytes is sent: if the broker takes no packet so "
+                "large, raise its limit, or set broker.max_packet_bytes to what it takes",
+            )
+        self._spool.mark_unsent(flight.frame_id, due_at=self._clock(), left=self._settings.resend)
 
     # Frames that the broker does not take
 

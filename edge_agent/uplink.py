@@ -35,7 +35,7 @@ from edge_agent.notices import NoticeOutcome, Notices
 from edge_agent.publisher import Publisher
 from edge_agent.resend_timer import ResendTimer
 from edge_agent.settings import DeliverySettings
-from edge_agent.spool import Spool, SpoolRow
+from edge_agent.spool import Spool
 from edge_agent.status import Alarms, Counters
 from edge_agent.stumbles import Stumbles
 
@@ -122,7 +122,7 @@ class Uplink:
             },
             settings=settings,
             hold=self._hold,
-            stumbles=Stumbles(max_s=settings.resend_max_s, uniform=uniform),
+            stumbles=Stumbles(max_s=settings.resend_max_s, clock=clock, uniform=uniform),
             timer=self._timer,
             counters=counters,
             alarms=alarms,
@@ -139,7 +139,8 @@ class Uplink:
             leave=self._inbox.put,
         )
         self._undeleted: dict[str, None] = {}
-        self._heard_at = self._recorded_at = clock()
+        self._recorded_at = self._asking_since = clock()
+        self._lapsed = 0
         self._come = ""
         self._welcome_at = 0.0
         self._in_trouble = False
@@ -238,15 +239,15 @@ class Uplink:
         self._alarms.clear("uplink_disk")
         self._in_trouble = False
         self._dispatcher.make_smaller()
-        self._dispatcher.flights.lapse()  # no receipt in time: due again by the spool's own account
+        # No receipt in time: due again by the spool's own account.
+        self._listen_for_silence(len(self._dispatcher.flights.lapse()))
         if self._come and self._clock() >= self._welcome_at:
             # With a pause: anybody who may write to the fleet's topics could invent workers that come and come.
             self._welcome_at = self._clock() + _WELCOME_PAUSE_S
             self._go_on(self._come)
             self._come = ""
         self._weigh_the_fleet()
-        for row in self._dispatcher.publish_due(excluding=tuple(self._undeleted)):
-            self._listen_for_silence(row)
+        self._dispatcher.publish_due(excluding=tuple(self._undeleted))
         self._notices.send()
 
     def _hear(self, word: _Word) -> None:
@@ -272,7 +273,8 @@ class Uplink:
 
     def _go_on(self, who: str) -> None:
         """Somebody has come: whatever waits is worth another try now."""
-        self._heard_at = self._clock()
+        self._lapsed = 0
+        self._asking_since = self._clock()
         self._hold.probe_now()
         self._timer.relax()
         for flight in self._dispatcher.flights:
@@ -313,15 +315,24 @@ class Uplink:
                 "cannot write; frames wait in the spool",
             )
 
-    def _listen_for_silence(self, row: SpoolRow) -> None:
-        """Hold frames that go out again and again while neither an error nor a receipt comes back."""
-        silent_s = self._clock() - self._heard_at
-        if row.attempts >= _SILENT_TRIES and silent_s > _SILENT_TRIES * self._settings.resend_after_s:
+    def _listen_for_silence(self, lapsed: int) -> None:
+        """Hold frames when several have gone out in vain and no receipt of any kind has come since."""
+        self._lapsed += lapsed
+        if not self._dispatcher.flights and not self._lapsed:
+            self._asking_since = self._clock()
+        silent_s = self._clock() - self._asking_since
+        if self._lapsed >= _SILENT_TRIES and silent_s > _SILENT_TRIES * self._settings.resend_after_s:
             self._hold.put(
                 "silence",
                 f"frames are published, and nobody has answered for {silent_s:.0f} s: see that a worker and the dashboard "
                 f"run and keep up, and that no other edge calls itself {self._name}; frames wait in the spool",
             )
+
+    def _answered(self) -> bool:
+        """Note that somebody answers; returns whether frames were held for the silence alone."""
+        self._lapsed = 0
+        self._asking_since = self._clock()
+        return self._hold.lift("silence")
 
     # Receipts
 
@@ -340,11 +351,10 @@ class Uplink:
         self._counters.receipts.labels(receipt.status if known else "unknown").inc()
         if not known:
             return  # settled before, or another device's history
-        self._heard_at = self._clock()
-        flows = self._hold.lift("silence")
+        flows = self._answered()
         match receipt.status:
             case "recorded":
-                self._recorded_at = self._heard_at
+                self._recorded_at = self._clock()
                 flows |= self._hold.lift("no_record")
                 self._settle(frame_id)
             case "diagnosed":

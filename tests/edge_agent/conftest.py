@@ -16,7 +16,7 @@ import pytest
 from broker_config.codec import decode
 from broker_config.delivery import publication
 from broker_config.errors import SessionError
-from broker_config.messages import CommandResponse, DeviceState, Frame, Receipt, now
+from broker_config.messages import CommandResponse, DeviceState, Frame, Receipt, Rejection, WorkerState, now
 from broker_config.session import IncomingMessage, Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics
@@ -45,6 +45,8 @@ class FarEnd:
         self.frames: dict[str, Frame] = {}
         self.order: list[str] = []
         self.heard: Counter[str] = Counter()
+        self.heard_at: list[float] = []
+        self.rejections: list[Rejection] = []
         self.states: list[DeviceState] = []
         self.responses: list[CommandResponse] = []
         self.topics = Topics(broker.root)
@@ -55,6 +57,7 @@ class FarEnd:
             subscriptions=(
                 Subscription(self.topics.all_frames()),
                 Subscription(self.topics.state(SITE, DEVICE)),
+                Subscription(self.topics.rejected(SITE, DEVICE)),
                 Subscription(f"{self.topics.root}/v1/{SITE}/{DEVICE}/command/+/response"),
             ),
             on_message=self._inbox.put,
@@ -76,6 +79,10 @@ class FarEnd:
         receipt = Receipt(frame_id=frame_id, status=status, reason=reason, by="far-end", at=now())
         self.session.publish(publication(self.topics.receipt(SITE, DEVICE), receipt))
 
+    def tell_worker(self, presence: str, *, birth: int, worker: str = "w1") -> None:
+        state = WorkerState(worker=worker, pool="p", presence=presence, birth=birth, at=now())
+        self.session.publish(publication(self.topics.worker_state(worker), state))
+
     def _serve(self) -> None:
         while (message := self._inbox.get()) is not None:
             kind = self.topics.parse(message.topic).kind
@@ -83,11 +90,14 @@ class FarEnd:
                 self.states.append(decode(message.payload, DeviceState))
             elif kind == "response":
                 self.responses.append(decode(message.payload, CommandResponse))
+            elif kind == "rejected":
+                self.rejections.append(decode(message.payload, Rejection))
             elif kind == "frame":
                 frame = decode(message.payload, Frame)
                 self.frames[frame.frame_id] = frame
                 self.order.append(frame.frame_id)
                 self.heard[frame.frame_id] += 1
+                self.heard_at.append(message.received_at)
                 for status in self.answers:
                     try:
                         self.send_receipt(frame.frame_id, status, "the test said so")

@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 
 from broker_config.delivery import Publication, publication
-from broker_config.messages import Command, WorkerState, now
+from broker_config.messages import Command, now
 from broker_config.settings import BrokerSettings
 from edge_agent.commands import edge
 from edge_agent.errors import AgentRefused, SpoolUnavailable
@@ -163,10 +163,17 @@ def test_receipts_rejected_retry_and_unknown(embedded_broker, folder, edge_setti
         )
         assert exported.exit_code == 0
         assert cv2.imread(str(file.parent / "out" / f"{second}.jpg")).shape == (240, 320, 3)
-        far.answers = ("recorded",)
         retried = CliRunner().invoke(edge, ["spool", "retry", "--all", "--settings", str(file)])
         assert retried.exit_code == 0, retried.output
+        eventually(lambda: far.heard[second] == 2)
+        far.send_receipt(second, "rejected", "it is still a cat")
+        eventually(lambda: agent.status()["parked"])
+        far.answers = ("recorded",)
+        answer = answer_to(far, order(far, "retry", frame_ids=(second, "f" * 32)))
+        assert answer.ok
+        assert answer.message == f"1 of 2 frames go back into the row; not parked here: {'f' * 32}"
         eventually(lambda: (s := agent.status())["settled"] == 2 and s["parked"] == 0)
+        assert not far.rejections  # whoever rejected them has told
 
 
 @pytest.mark.mosquitto
@@ -229,6 +236,10 @@ def test_orders_are_obeyed_once_and_answered(embedded_broker, edge_settings, run
         assert answer_to(far, order(far, "pause")).ok
         assert len(far.frames) == 3
         assert sum(one.request_id == take.request_id for one in far.responses) == 1
+        count = agent._counters.registry.get_sample_value
+        for outcome in ("repeated", "too_old", "refused", "not_json"):
+            labels = {"kind": "command", "outcome": outcome}
+            assert count("hemolink_edge_messages_total", labels) >= 1, outcome
 
 
 def test_a_live_worker_brings_resends_forward(embedded_broker, folder, edge_settings, running):
@@ -238,17 +249,13 @@ def test_a_live_worker_brings_resends_forward(embedded_broker, folder, edge_sett
         delivery={"resend_after_s": 60, "resend_max_s": 3600},
     )
 
-    def worker(presence, birth):
-        state = WorkerState(worker="w1", pool="p", presence=presence, birth=birth, at=now())
-        far.session.publish(publication(far.topics.worker_state("w1"), state))
-
     with FarEnd(broker_of(embedded_broker), answers=()) as far, running(settings) as agent:
         frame_id = eventually(lambda: far.order and far.order[0])
         far.send_receipt(frame_id, "retry")
         eventually(lambda: far.heard[frame_id] == 2)  # its second flight would last for a minute
-        worker("offline", 1)
+        far.tell_worker("offline", birth=1)
         far.answers = ("recorded",)
-        worker("online", 2)
+        far.tell_worker("online", birth=2)
         eventually(lambda: agent.status()["settled"] == 1)
         assert far.heard[frame_id] == 3
 
