@@ -20,18 +20,17 @@ The rules
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from broker_config.messages import DeviceState
 from clinician_dashboard.record.ranges import Ranges, Span
-from clinician_dashboard.record.tables import FrameRow, GapRow, LedgerRow
+from clinician_dashboard.record.tables import GapRow, LedgerRow
 
 Device = tuple[str, str]
-RECENT = timedelta(minutes=1)
-MAX_RECENT = 1000
+MAX_AGAIN = 1000
 
 
 @dataclass
@@ -41,7 +40,9 @@ class _Page:
     row: LedgerRow
     ranges: Ranges
     known: bool  # whether the row is in the database
-    dirty: bool = field(default=False)
+    dirty: bool = False
+    # Closed though not open, since the last state: the first frames of a new numbering may come before its state.
+    again: set[int] = field(default_factory=set)
 
 
 class Ledger:
@@ -70,6 +71,8 @@ class Ledger:
         page = self._pages[device]
         if page.ranges.close(number):
             page.dirty = True
+        elif len(page.again) < MAX_AGAIN:
+            page.again.add(number)
 
     def declare(self, session: Session, state: DeviceState, *, reborn: bool) -> None:
         """Note what a device says of its numbers.
@@ -97,6 +100,7 @@ class Ledger:
         self._raise_top(page, following)
         row.declared, row.held, row.parked = following, state.spooled, state.parked
         row.oldest = state.oldest_waiting
+        page.again.clear()
         page.dirty = True
 
     def write(self, session: Session) -> None:
@@ -176,17 +180,5 @@ class Ledger:
         row.base = row.top = 0 if everything_is_here else following
         page.ranges = Ranges()
         self._raise_top(page, following)
-        # Frames of the new numbering that came before this state.
-        recent = (
-            select(FrameRow.sequence)
-            .where(
-                FrameRow.site == state.site,
-                FrameRow.device == state.device,
-                FrameRow.sequence < following,
-                FrameRow.captured_at >= state.at - RECENT,
-                FrameRow.recorded_at.is_not(None),
-            )
-            .limit(MAX_RECENT)
-        )
-        for number in session.scalars(recent):
+        for number in page.again:
             page.ranges.close(number)

@@ -79,7 +79,7 @@ class RecordWriter:
         self._ledger = Ledger(clock=clock)
 
     def apply(self, items: Sequence[Item]) -> Applied:
-        """Apply ``items`` and commit once: frames first, everything else in order.
+        """Apply ``items`` and commit once: in order, and the diagnoses last.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: If the database refuses; nothing of the batch is in the record.
@@ -91,7 +91,7 @@ class RecordWriter:
                 batch.read(items)
                 damaged = self._keep_images(batch, items)
                 # A frame that is there when its diagnosis comes is written once; the other way round twice.
-                for item in sorted(items, key=lambda item: not isinstance(item, Frame)):
+                for item in sorted(items, key=lambda item: isinstance(item, Diagnosis)):
                     self._apply_one(batch, item, damaged)
                 session.flush()
                 unused = self._trim(batch)

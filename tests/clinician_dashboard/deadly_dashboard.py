@@ -1,5 +1,6 @@
 """The real daemon, that kills itself (SIGKILL) at one step of its write path: for tests of a death between two steps."""
 
+import itertools
 import os
 import signal
 
@@ -11,15 +12,12 @@ from clinician_dashboard.receipts import Receipts
 from clinician_dashboard.record.images import ImageStore
 
 STEP = os.environ.get("DIE_AT", "")
-LEFT = int(os.environ.get("DIE_AFTER", "1"))
+COUNT = itertools.count(1)
+AFTER = int(os.environ.get("DIE_AFTER", "1"))
 
 
 def die_sometimes(step: str) -> None:
-    global LEFT
-    if step != STEP:
-        return
-    LEFT -= 1
-    if LEFT <= 0:
+    if step == STEP and next(COUNT) >= AFTER:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

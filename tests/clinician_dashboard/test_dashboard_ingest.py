@@ -301,3 +301,62 @@ def test_a_record_of_a_newer_release_and_a_damaged_one_are_refused(tmp_path):
     path.write_bytes(b"this is no database at all " * 100)
     with pytest.raises(RecordError, match="bring the last backup back"):
         record.start()
+
+
+def test_every_message_is_counted_with_its_outcome(
+    mosquitto_broker, tmp_path, desk, far_side, make, eventually
+):
+    frame, other = make.frame(), make.frame()
+    with (
+        desk(mosquitto_broker.port, tmp_path / "desk", protocol="5") as running,
+        far_side(mosquitto_broker.port, protocol="5") as far,
+    ):
+        far.send(
+            frame, frame, make.diagnosis(frame), make.frame(frame_id=frame.frame_id), make.state(birth=3)
+        )
+        far.send(make.state(birth=2, presence="offline"), make.rejection(other), make.rejection(other))
+        far.raw(far.topics.diagnosis("ward", "scope-1"), b"{nonsense")
+        far.raw(far.topics.state("ward", "scope-1"), b"")
+        far.raw(far.topics.diagnosis("other", "scope"), make.diagnosis(frame).model_dump_json().encode())
+        expected = {
+            ("frame", "taken"): 1,
+            ("frame", "redelivered"): 1,
+            ("frame", "conflict"): 1,
+            ("diagnosis", "taken"): 1,
+            ("diagnosis", "not_json"): 1,
+            ("diagnosis", "topic_mismatch"): 1,
+            ("state", "taken"): 1,
+            ("state", "stale"): 1,
+            ("state", "empty"): 1,
+            ("rejected", "taken"): 1,
+            ("rejected", "redelivered"): 1,
+        }
+
+        def counted():
+            samples = running.dashboard._metrics.messages.collect()[0].samples
+            return {
+                (one.labels["kind"], one.labels["outcome"]): one.value
+                for one in samples
+                if one.name.endswith("_total")
+            }
+
+        eventually(lambda: sum(counted().values()) == sum(expected.values()))
+        assert counted() == expected
+
+
+def test_stat_frames_go_first_and_devices_take_turns():
+    intake = intake_module.Intake()
+    for number in range(6):
+        intake.put(Mock(payload=b"xx", name_=f"a{number}"), lane="ward/a")
+    for number in range(2):
+        intake.put(Mock(payload=b"xx", name_=f"b{number}"), lane="ward/b")
+    for number in range(5):
+        intake.put(Mock(payload=b"xx", name_=f"stat{number}"))
+    batch = intake.take(4, 1000, timeout_s=0)
+    assert [one.name_ for one in batch] == ["stat0", "stat1", "stat2", "a0"]
+    batch += intake.take(8, 1000, timeout_s=0)
+    assert [one.name_ for one in batch[4:]] == ["stat3", "stat4", "b0", "a1", "b1", "a2", "a3", "a4"]
+    assert intake.size_bytes == 26
+    intake.release(batch)
+    assert (len(intake), intake.size_bytes) == (1, 2)
+    assert intake.put(Mock(payload=b"x" * intake_module.MAX_QUEUED_BYTES)) is False

@@ -306,3 +306,17 @@ def test_health_metrics_and_errors(one_frame):
     assert "There is nothing at this address" in desk.http.get("/nothing/here").text
     assert desk.http.get("/", params={"page": "x"}).status_code == 422
     assert desk.http.get("/api/v1/openapi.json").json()["info"]["title"] == "Hemolink clinician dashboard"
+
+
+def test_what_needs_a_person_is_shown_a_page_at_a_time(place, make, eventually):
+    desk, far = place
+    far.send(*(make.rejection(make.frame(), code=f"code_{number}") for number in range(60)))
+    eventually(lambda: desk.summary()["rejected"] == 60)
+    first, second = (desk.http.get("/attention", params={"page": page}).text for page in (1, 2))
+    assert (first.count('class="letter"'), second.count('class="letter"')) == (50, 10)
+    assert "Page 1 of 2, 60 dead letters" in first
+    assert "code_59<" in first  # the latest first
+    assert "code_0<" in second
+    assert desk.http.get("/attention", params={"page": 9}).text.count('class="letter"') == 10
+    answer = desk.http.get("/api/v1/rejections", params={"limit": 5, "offset": 58}).json()
+    assert (answer["matching"], [one["code"] for one in answer["rejections"]]) == (60, ["code_1", "code_0"])
