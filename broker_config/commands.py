@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from broker_config import schema_documents
+from broker_config.authority import make_certificates
 from broker_config.embedded import EmbeddedBroker
 from broker_config.errors import BrokerFailed, ContractError
 from broker_config.logs import configure
@@ -93,6 +94,17 @@ def run(kind: str, host: str, port: int, directory: Path) -> None:
 
 @broker.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--name", "names", multiple=True, required=True, help="Host name or address of the broker.")
+def certificates(directory: Path, names: tuple[str, ...]) -> None:
+    """Make the broker's TLS certificate in DIRECTORY, and first an authority of the site's own if there is none."""
+    made = make_certificates(directory, names)
+    click.echo(f"the broker's certificate: {made.certificate}, its key: {made.key}")
+    click.echo(f"for every client, as broker.tls.ca_file: {made.authority}")
+    click.echo(f"keep {directory / 'ca.key'} from everyone: whoever has it can be your broker")
+
+
+@broker.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @_member_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the broker listens on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port; 8883 with TLS, 1883 without.")
@@ -104,7 +116,9 @@ def run(kind: str, host: str, port: int, directory: Path) -> None:
 @click.option("--require-certificate", is_flag=True, help="Clients must show a certificate too.")
 @click.option("--plain", is_flag=True, help="Allow images and passwords in clear on a network.")
 @click.option(
-    "--installed-at", type=click.Path(path_type=Path), help="Where the files will lie on the broker."
+    "--installed-at",
+    type=click.Path(path_type=Path),
+    help="Where the files will lie on the broker, such as /mosquitto/config in a container.",
 )
 @click.option(
     "--max-packet-bytes",

@@ -23,6 +23,10 @@ class KeepAlive:
         self._pinged_at: float | None = None
         self._blocked = False
 
+    def agree(self, interval_s: float) -> None:
+        """Take over the interval that the broker asks for instead (MQTT 5, section 3.2.2.3.14)."""
+        self._interval_s = interval_s
+
     def heard(self, now: float) -> None:
         """Note that bytes came, or that the peer has taken some of those that waited for it."""
         self._heard_at = now

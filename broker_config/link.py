@@ -77,6 +77,7 @@ class Link:
         self._stop = threading.Event()
         self.window = Window(options)
         # From here on only the network thread looks.
+        self._keepalive: KeepAlive | None = None
         self._unsubscribing: dict[int, Future[bool]] = {}
         self._accepted = False
         self._served = False
@@ -181,7 +182,7 @@ class Link:
         broker = self._options.broker
         now = time.monotonic()
         answer_by = now + broker.connect_timeout_s
-        keepalive = KeepAlive(broker.keepalive_s, now)
+        keepalive = self._keepalive = KeepAlive(broker.keepalive_s, now)
         connection = client.socket()
         unsent = SendQueue(connection)
         secured = connection if isinstance(connection, ssl.SSLSocket) else None
@@ -303,6 +304,9 @@ class Link:
         assert self._mailbox is not None  # noqa: S101 - the callbacks run within run()
         self._mailbox.open()
         self.window.announce(properties)
+        asked_s = getattr(properties, "ServerKeepAlive", 0)
+        if self._keepalive is not None and asked_s:
+            self._keepalive.agree(asked_s)
         self._wanted = self._options.subscriptions
         if self._wanted:
             self._suback_mid = subscribe(client, self._wanted, v5=self._options.v5)

@@ -22,6 +22,8 @@ MAX_PACKET_BYTES = 16 * 1024 * 1024
 """What our configurations let a packet have: room for a PNG of a five-megapixel frame."""
 
 MAX_INFLIGHT = 20
+MAX_QUEUED = 50_000
+MAX_KEEPALIVE_S = 600
 _START_S = 10.0
 _PASSWORD_ITERATIONS = 1000
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
@@ -93,18 +95,28 @@ def render_configuration(
         "allow_zero_length_clientid false",
         "",
         "# Limits. Explicit, because the defaults differ between versions (2.1 takes packets of 2,000,000 bytes).",
+        "# A frame as PNG fits; a larger one is parked at its edge with a sentence, since edges know this figure.",
         f"max_packet_size {max_packet_bytes}",
+        "# Unacknowledged frames towards a worker or from an edge: enough for a window over a site's network, and few",
+        "# are in the hands of one that dies.",
         f"max_inflight_messages {max_inflight}",
-        "max_queued_messages 50000",
+        "# What waits for one client: every device's retained state at once for one that comes late (more than that",
+        "# would be dropped without a word), and frames for a kept session that is away, as far as memory goes.",
+        f"max_queued_messages {MAX_QUEUED}",
         f"max_queued_bytes {16 * max_packet_bytes}",
+        "# A kept session of a record or worker that never came back; frames are safe at their edges all the same.",
         "persistent_client_expiration 7d",
+        "# A client may not put off for longer than 1.5 times this that its silence, and so its will, is noticed.",
+        f"max_keepalive {MAX_KEEPALIVE_S}",
+        "# An acknowledgement is a few bytes and must not wait for more to come.",
+        "set_tcp_nodelay true",
         "",
-        "# Retained states and kept sessions survive a restart.",
+        "# Retained states and kept sessions survive a restart; after a crash, those of a minute before at the latest.",
         "persistence true",
         f"persistence_location {directory}/",
         "autosave_interval 60",
+        "autosave_on_changes false",
         "",
-        "set_tcp_nodelay true",
         "sys_interval 10",
         f"log_dest {f'file {log_file}' if log_file else 'stderr'}",
         "log_type error",

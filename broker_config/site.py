@@ -5,7 +5,7 @@ Made again, the files keep the passwords that exist and add those that are missi
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from broker_config.errors import BrokerFailed
@@ -94,7 +94,7 @@ def write_site(
             port=port,
             password_file=lies_in / "passwords",
             acl_file=lies_in / "acl",
-            tls=tls,
+            tls=_installed(tls, directory, lies_in) if tls is not None else None,
             max_packet_bytes=max_packet_bytes,
             user=user,
         )
@@ -104,6 +104,18 @@ def write_site(
             f"{directory}: cannot be written ({error.strerror or error}): choose a directory of this user's"
         ) from None
     return files
+
+
+def _installed(tls: ServerTls, directory: Path, lies_in: Path) -> ServerTls:
+    """Return the certificates as the broker will find them: those in the site's directory move with it."""
+
+    def moved(path: Path) -> Path:
+        path = Path(path).absolute()
+        return lies_in / path.relative_to(directory) if path.is_relative_to(directory) else path
+
+    return replace(
+        tls, ca_file=moved(tls.ca_file), cert_file=moved(tls.cert_file), key_file=moved(tls.key_file)
+    )
 
 
 def _secret(path: Path) -> str:

@@ -168,3 +168,18 @@ def test_the_rules_of_silence() -> None:
     # A process that stood still for an hour asks before it judges.
     woken = KeepAlive(30, 0.0)
     assert (woken.silent(3600.0), woken.ping_due(3600.0)) == (False, True)
+
+
+def test_the_keep_alive_that_the_broker_asks_for_counts() -> None:
+    pinged = threading.Event()
+
+    def serve(guest) -> None:
+        read_packet(guest)
+        guest.sendall(bytes([0x20, 6, 0, 0, 3, 0x13, 0, 1]))  # Server Keep Alive of one second
+        while True:
+            if read_packet(guest)[0] == 0xC0:
+                pinged.set()
+                guest.sendall(bytes([0xD0, 0]))
+
+    with fake_broker(serve) as port, running(settings_for(port, keepalive_s=3600), "p"):
+        assert pinged.wait(10)
