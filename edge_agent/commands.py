@@ -117,23 +117,37 @@ def spool() -> None:
 @spool.command("list")
 @_settings_option
 @click.option("--parked", is_flag=True, help="Only those that wait for a person.")
-@click.option("--limit", default=1000, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
-def spool_list(path: Path, *, parked: bool, limit: int, as_json: bool) -> None:
-    """List the frames in the spool, oldest first."""
-    store = _open_spool(path)
-    rows = store.rows(state="parked" if parked else None, limit=limit)
-    totals = store.totals
-    store.close()
+@click.option("--lost", is_flag=True, help="Only those that the disk has lost.")
+@click.option("--limit", default=1000, show_default=True, help="At most so many of each.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array; lost frames have the state 'lost'.")
+def spool_list(path: Path, *, parked: bool, lost: bool, limit: int, as_json: bool) -> None:
+    """List the frames in the spool, oldest first, and those that were lost with a damaged disk."""
+
+    def read(store: "Spool") -> tuple[list[Any], list[Any], Any]:
+        rows = [] if lost else store.rows(state="parked" if parked else None, limit=limit)
+        return rows, [] if parked else store.lost(limit=limit), store.totals
+
+    rows, gone, totals = _with_spool(path, read)
     if as_json:
-        click.echo(json.dumps([vars(row) for row in rows]))
+        lines = [vars(row) for row in rows] + [{"state": "lost", **vars(one)} for one in gone]
+        click.echo(json.dumps(lines))
         return
     for row in rows:
         click.echo(
             f"{row.frame_id}  {row.state:<9} {row.case:<20} {row.captured_at[:19]}Z {row.size:>9} bytes  "
             f"tries {row.attempts}" + (f"\n    {row.reason}" if row.reason else "")
         )
-    click.echo(f"{totals.unsettled} waiting, {totals.parked} parked, {totals.size / 1e6:.1f} MB", err=True)
+    if gone:
+        click.echo("Lost with the disk:")
+    for one in gone:
+        click.echo(
+            f"number {one.sequence}  {one.frame_id or 'id unknown'}  {one.case or 'case unknown'}  found {one.lost_at[:19]}Z  "
+            f"{'told' if one.told else 'not told yet'}\n    {one.reason}"
+        )
+    click.echo(
+        f"{totals.unsettled} waiting, {totals.parked} parked, {totals.damaged} lost, {totals.size / 1e6:.1f} MB",
+        err=True,
+    )
 
 
 @spool.command("show")
@@ -151,14 +165,16 @@ def spool_show(path: Path, frame_id: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every parked frame.")
 def spool_retry(path: Path, frame_ids: tuple[str, ...], *, everything: bool) -> None:
     """Send parked frames again."""
-    store = _open_spool(path)
-    wanted = (
-        [row.frame_id for row in store.rows(state="parked", limit=1_000_000)] if everything else frame_ids
-    )
-    done = [frame_id for frame_id in wanted if store.retry(frame_id)]
-    store.close()
-    click.echo(f"{len(done)} of {len(wanted)} frames go back into the row")
-    if len(done) < len(wanted):
+
+    def take_back(store: "Spool") -> tuple[int, int]:
+        wanted = (
+            [row.frame_id for row in store.rows(state="parked", limit=1_000_000)] if everything else frame_ids
+        )
+        return sum(store.retry(frame_id) for frame_id in wanted), len(wanted)
+
+    done, wanted = _with_spool(path, take_back)
+    click.echo(f"{done} of {wanted} frames go back into the row")
+    if done < wanted:
         sys.exit(1)
 
 
@@ -204,7 +220,8 @@ def _load(path: Path) -> "Settings":
     return loaded
 
 
-def _open_spool(path: Path) -> "Spool":
+def _with_spool(path: Path, action: Callable[["Spool"], Any]) -> Any:
+    """Attach to the spool beside its agent, do something, and detach."""
     from edge_agent.errors import SpoolUnavailable  # noqa: PLC0415 - likewise
     from edge_agent.spool import FILE_NAME, Spool  # noqa: PLC0415 - likewise
 
@@ -212,24 +229,34 @@ def _open_spool(path: Path) -> "Spool":
     file = settings.directory / FILE_NAME
     store = Spool(file, max_bytes=settings.spool.max_bytes)
 
-    def open_() -> None:
+    def act() -> Any:
         if not file.exists():
             raise SpoolUnavailable(f"there is no spool at {file}: check 'directory' in the settings")
         store.attach()
+        try:
+            return action(store)
+        finally:
+            store.close()
 
-    _guarded(open_)
-    return store
+    return _guarded(act)
 
 
 def _read_frame(path: Path, frame_id: str) -> Any:
     from broker_config.codec import decode  # noqa: PLC0415 - likewise
     from broker_config.messages import Frame  # noqa: PLC0415 - likewise
 
-    store = _open_spool(path)
-    payload = store.payload(frame_id)
-    store.close()
+    def read(store: "Spool") -> tuple[bytes | None, list[Any]]:
+        return store.payload(frame_id), [
+            one for one in store.lost(limit=1_000_000) if one.frame_id == frame_id
+        ]
+
+    payload, gone = _with_spool(path, read)
     if payload is None:
-        click.echo(f"no frame {frame_id} in the spool: it is delivered, or was never here", err=True)
+        if gone:
+            said = f"the frame {frame_id} (number {gone[0].sequence}) was lost on {gone[0].lost_at[:19]}Z: {gone[0].reason}"
+        else:
+            said = f"no frame {frame_id} in the spool: it is delivered, or was never here"
+        click.echo(said, err=True)
         sys.exit(1)
     return _guarded(lambda: decode(payload, Frame))
 

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from broker_config.messages import now as utc_now
 from broker_config.topics import PRIORITIES
 from edge_agent.errors import SpoolFull, SpoolUnavailable
-from edge_agent.spool_database import SpoolDatabase, damage, is_damage
+from edge_agent.spool_database import SpoolDatabase, damage, is_damage, is_full
 from edge_agent.spool_marks import MAX_PARKED, SpoolMarks
 from edge_agent.spool_record import (
     COLUMNS,
@@ -158,6 +158,7 @@ class Spool:
                 self._database.shrink()
             self._database.close()
             if not self._attached:
+                self._reserve.take_what_there_is()
                 self._marks.close()
 
     def tend(self) -> None:
@@ -166,6 +167,8 @@ class Spool:
             if self._attached or time.monotonic() < self._tended_at + _TEND_EVERY_S:
                 return
             self._tended_at = time.monotonic()
+            if self._totals.unsettled == 0 and self._database.is_open:
+                self._database.shrink(keep_some=self._reserve.held)
             self._reserve.ensure()
             try:
                 if not self._database.is_open:
@@ -174,8 +177,6 @@ class Spool:
                     self._refresh()
             except (sqlite3.Error, OSError) as error:
                 logger.warning("%s", self._unavailable(error))
-            if self._totals.unsettled == 0:
-                self._database.shrink()
 
     # Capture side
 
@@ -198,7 +199,7 @@ class Spool:
                     f"the spool holds {self._totals.size} of {self._max_bytes} bytes and a frame of {size} does not fit: "
                     "bring the broker and the workers back, or raise spool.max_bytes"
                 )
-            if not self._reserve.has_room_for(size):
+            if not self._reserve.has_room_for(size, inside=self._database.free_bytes):
                 raise SpoolUnavailable(
                     self._reserve.sentence
                     or f"the disk under the spool has no room for a frame of {size} bytes: make room in {self._path.parent}"
@@ -268,13 +269,14 @@ class Spool:
             try:
                 with self._database.batch():
                     yield
-            except sqlite3.Error as error:
-                self._overcome(error, may_use_reserve=True)
+            except BaseException as error:
+                failure = error if isinstance(error, sqlite3.Error) else self._database.failure
                 self._refresh()
-                raise self._unavailable(error) from None
-            except BaseException:
+                if self._database.in_batch or failure is None:
+                    raise
+                self._overcome(failure, may_use_reserve=True)
                 self._refresh()
-                raise
+                raise self._unavailable(failure) from None
 
     def next_due(self, now: float, *, excluding: Collection[str] = (), limit: int = 1) -> list[SpoolRow]:
         """Return the frames to publish next, in their order: stat before routine, then the longest due.
@@ -650,8 +652,8 @@ class Spool:
             except (sqlite3.Error, OSError) as again:
                 self._database.close(orderly=False)
                 raise self._unavailable(again) from None
-        elif may_use_reserve and self._reserve.release():
-            self._database.checkpoint()
+        elif may_use_reserve and (self._reserve.release() or is_full(error)):
+            self._database.checkpoint()  # a log that was carried over is written again from its start
         else:
             raise self._unavailable(error) from None
 
@@ -660,7 +662,9 @@ class Spool:
             return row
         with self._lock:
             error = damage(f"the row of frame {row.sequence} does not agree with its checksum")
-            if not self._database.in_batch:
+            if self._database.in_batch:
+                self._database.failure = error
+            else:
                 self._overcome(error, may_use_reserve=False)
             raise self._unavailable(error)
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from edge_agent.spool_migration import migrate
 from edge_agent.spool_record import COUNT_AGAIN, LEASED, SCHEMA, VERSION
 
-__all__ = ["SpoolDatabase", "is_damage"]
+__all__ = ["SpoolDatabase", "damage", "is_damage", "is_full"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +32,14 @@ _DAMAGE_EXTENDED = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 
 
 class SpoolDatabase:
-    """One open database. Any thread may call it; ``lock`` is held by whoever writes.
+    """One open database. Any thread may call it.
 
     Args:
         path: The file.
+
+    Attributes:
+        lock: Held by whoever writes.
+        failure: What spoilt the batch under way, or the last one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +52,7 @@ class SpoolDatabase:
         self._depth = 0
         self._batch_thread = 0
         self._batch_durable = False
-        self._broken: sqlite3.Error | None = None
+        self.failure: sqlite3.Error | None = None
 
     @property
     def is_open(self) -> bool:
@@ -137,8 +141,8 @@ class SpoolDatabase:
             sqlite3.Error: As SQLite says.
         """
         if self._batch_thread == threading.get_ident():
-            if self._broken is not None:
-                raise self._broken
+            if self.failure is not None:
+                raise self.failure
             return _open(self._writer).execute(query, values).fetchall()
         with self._reading:
             return _open(self._reader).execute(query, values).fetchall()
@@ -156,13 +160,13 @@ class SpoolDatabase:
         with self.lock:
             writer = _open(self._writer)
             if self._depth:
-                if self._broken is not None:
-                    raise self._broken
+                if self.failure is not None:
+                    raise self.failure
                 self._batch_durable |= durable
                 try:
                     return work(writer)
                 except sqlite3.Error as error:
-                    self._broken = error
+                    self.failure = error
                     raise
             return _transact(writer, work, durable=durable)
 
@@ -181,16 +185,16 @@ class SpoolDatabase:
             writer.execute("PRAGMA synchronous=NORMAL")
             writer.execute("BEGIN IMMEDIATE")
             self._depth, self._batch_thread = 1, threading.get_ident()
-            self._batch_durable, self._broken = False, None
+            self._batch_durable, self.failure = False, None
             try:
                 yield
-                if self._broken is not None:
-                    raise self._broken
+                if self.failure is not None:
+                    raise self.failure
                 # A pragma is not heard within a transaction: a batch that must last is synced by the next, empty one.
                 writer.execute("COMMIT")
             finally:
                 durable, self._batch_durable = self._batch_durable, False
-                self._depth, self._batch_thread, self._broken = 0, 0, None
+                self._depth, self._batch_thread = 0, 0
                 _roll_back(writer)
             if durable:
                 _transact(writer, _touch, durable=True)
@@ -202,16 +206,33 @@ class SpoolDatabase:
         except sqlite3.Error as error:
             logger.info("the spool's log was not carried over: %s", error)
 
-    def shrink(self) -> None:
-        """Give the disk back what an outage had filled, if little is left in the spool."""
+    def shrink(self, *, keep_some: bool = True) -> None:
+        """Give the disk back what an outage had filled, if little is left in the spool.
+
+        Args:
+            keep_some: Leave a file that is not large as it is, for the next frames.
+        """
         try:
             writer = _open(self._writer)
             (free,) = writer.execute("PRAGMA freelist_count").fetchone()
             (pages,) = writer.execute("PRAGMA page_count").fetchone()
-            if not self._depth and free > _KEPT_FREE_PAGES and pages - free < _CHEAP_PAGES:
+            if (
+                not self._depth
+                and free > (_KEPT_FREE_PAGES if keep_some else 0)
+                and pages - free < _CHEAP_PAGES
+            ):
                 writer.execute("VACUUM")
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             logger.info("the spool's file was not made smaller: %s", error)
+
+    @property
+    def free_bytes(self) -> int:
+        """Room in the file that deleted frames have left; 0 when it cannot be told."""
+        try:
+            return 4096 * int(_open(self._writer).execute("PRAGMA freelist_count").fetchone()[0])
+        except sqlite3.Error:
+            return 0
 
     # Inside
 
@@ -269,6 +290,11 @@ def is_damage(error: sqlite3.Error) -> bool:
         or "malformed" in text
         or text.startswith("no such")
     )
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Return whether an error says that the disk is full."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _open(connection: sqlite3.Connection | None) -> sqlite3.Connection:

@@ -70,6 +70,8 @@ class SpoolMarks:
         self._boot = _boot_id()
         self._marks, self._serial = Marks(), 0
         try:
+            if self._file >= 0:
+                os.close(self._file)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             for offset in _SLOT_OFFSETS:
                 found = _parse(os.pread(self._file, _SLOT_BYTES, offset))

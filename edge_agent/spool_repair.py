@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from broker_config.messages import now
-from edge_agent.spool_database import SpoolDatabase
+from edge_agent.spool_database import SpoolDatabase, is_full
 from edge_agent.spool_findings import FoundPayload, SpoolFindings, signs
 from edge_agent.spool_marks import SpoolMarks
 from edge_agent.spool_record import identity_mark, source_mark
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "spool.sqlite"
 _AT_ONCE = 32
+_DONE = -1
 _LOST = "the spool's disk or file was damaged, and this frame could not be read from it"
 _PERHAPS = "the spool was damaged, and nothing in it tells whether this frame was delivered before or is lost with it"
 _GONE = "the spool's database is gone; this frame was delivered before, or is lost with it"
@@ -141,6 +142,8 @@ class SpoolRepair:
 
     def _salvage(self, entry: dict[str, str]) -> bool:
         path = self._database.path.with_name(entry["aside"])
+        if self._database.read("SELECT 1 FROM salvage WHERE aside = ? AND next = ?", (path.name, _DONE)):
+            return True  # and a crash came before the journal said so
         with SpoolFindings(path) as found:
             cursor = self._start(entry["aside"], found)
             for numbers in _parts([one for one in found.payload_numbers if one >= cursor]):
@@ -159,7 +162,7 @@ class SpoolRepair:
                         durable=True,
                     )
                 except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+                    if not is_full(error):
                         raise
                     return False
             lost = self._database.write(
@@ -264,7 +267,7 @@ class SpoolRepair:
             if not found.frames_are_whole or number >= low:
                 gone.setdefault(number, ("", "", _PERHAPS))
         count = self._name(connection, gone)
-        connection.execute("DELETE FROM salvage WHERE aside = ?", (entry["aside"],))
+        connection.execute("UPDATE salvage SET next = ? WHERE aside = ?", (_DONE, entry["aside"]))
         return count
 
     def _name(self, connection: sqlite3.Connection, gone: dict[int, tuple[str, str, str]]) -> int:

@@ -38,7 +38,7 @@ class SpoolReserve:
         return self._size == 0 or not self._sentence
 
     def ensure(self) -> None:
-        """Make the reserve where it is missing, if that leaves as much room again."""
+        """Make the reserve where it is missing, if that leaves half as much room again."""
         if self._size == 0:
             return
         try:
@@ -47,22 +47,31 @@ class SpoolReserve:
                 return
         except OSError:
             pass
-        if self.free_bytes() < 2 * self._size:
+        if self.free_bytes() < self._size + self._size // 2:
             self._complain("there is no room for its reserve")
             return
+        if self._take(self._size):
+            if self._sentence:
+                logger.info("the disk has room again: the spool has its reserve back")
+            self._sentence = ""
+
+    def take_what_there_is(self) -> None:
+        """Before the spool is closed on a full disk: keep the room that its log gives back, for the next start."""
+        if self._size and self._sentence and (free := min(self._size, self.free_bytes())) > 0:
+            self._take(free)
+
+    def _take(self, size: int) -> bool:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                os.posix_fallocate(descriptor, 0, self._size)
+                os.posix_fallocate(descriptor, 0, size)
             finally:
                 os.close(descriptor)
         except OSError as error:
             self._path.unlink(missing_ok=True)
             self._complain(f"its reserve cannot be made: {error.strerror}")
-            return
-        if self._sentence:
-            logger.info("the disk has room again: the spool has its reserve back")
-        self._sentence = ""
+            return False
+        return True
 
     def release(self) -> bool:
         """Give the room up if the disk is full; returns whether that made any."""
@@ -76,9 +85,16 @@ class SpoolReserve:
         self._complain("it lives on its reserve to note receipts")
         return True
 
-    def has_room_for(self, size: int) -> bool:
-        """Return whether a payload of ``size`` bytes leaves room for the log and the database to take it in."""
-        return self._size == 0 or (self.held and self.free_bytes() >= self._size // 4 + 3 * size)
+    def has_room_for(self, size: int, *, inside: int = 0) -> bool:
+        """Return whether a payload of ``size`` bytes leaves room for the log and the database to take it in.
+
+        Args:
+            size: Bytes.
+            inside: Bytes that are free in the database's own file.
+        """
+        if self._size == 0:
+            return True
+        return self.held and self.free_bytes() >= self._size // 4 + size + max(0, 2 * size - inside)
 
     def free_bytes(self) -> int:
         """Return the room on the disk."""

@@ -1,13 +1,9 @@
 """The spool: durable, bounded, and honest about damage and full disks."""
 
 import sqlite3
-import tempfile
-from pathlib import Path
+import threading
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge_agent.errors import SpoolFull, SpoolUnavailable
 from edge_agent.spool import Spool, SpooledFrame, damaged_spools
@@ -141,103 +137,78 @@ def test_an_outage_gives_its_disk_space_back(tmp_path):
     assert path.stat().st_size < 2_000_000
 
 
-class SpoolMachine(RuleBasedStateMachine):
-    """The spool beside a dictionary that does what it should."""
-
-    def __init__(self):
-        super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.spool = Spool(Path(self.folder.name) / "spool.sqlite", max_bytes=20_000)
-        self.model = {}
-        self.number = 0
-
-    @initialize()
-    def open(self):
-        self.spool.open()
-
-    @rule(size=st.integers(1, 9000), priority=st.sampled_from(["stat", "routine"]))
-    def add(self, size, priority):
-        new = frame(self.number, size=size, priority=priority)
-        self.number += 1
-        fits = sum(len(one.payload) for one, _ in self.model.values()) + size <= 20_000
-        try:
-            self.spool.add(new)
-            assert fits
-            self.model[new.frame_id] = (new, "waiting")
-        except SpoolFull:
-            assert not fits
-
-    def chosen(self, data):
-        return data.draw(st.sampled_from([*sorted(self.model), "f" * 32]))
-
-    @precondition(lambda self: self.model)
-    @rule(
-        data=st.data(),
-        deed=st.sampled_from(["settle", "park", "retry", "sent", "unsent", "diagnosed", "smaller"]),
-    )
-    def change(self, data, deed):
-        frame_id = self.chosen(data)
-        known, state = self.model.get(frame_id, (None, None))
-        match deed:
-            case "settle":
-                assert self.spool.settle(frame_id) == (known is not None)
-                self.model.pop(frame_id, None)
-                return
-            case "park":
-                assert self.spool.park(frame_id, reason="x") == (known is not None and state != "parked")
-                after = "parked"
-            case "retry":
-                assert self.spool.retry(frame_id) == (state == "parked")
-                after = "waiting" if state == "parked" else state
-            case "sent":
-                self.spool.mark_sent(frame_id, due_at=0)
-                after = "sent" if state == "waiting" else state
-            case "unsent":
-                self.spool.mark_unsent(frame_id, due_at=0)
-                after = "waiting" if state == "sent" else state
-            case "diagnosed":
-                self.spool.mark_diagnosed(frame_id, due_at=0)
-                after = state if state == "parked" else "diagnosed"
-            case "smaller":
-                self.spool.replace_payload(frame_id, b"s")
-                after = state
-                known = known and SpooledFrame(**{**vars(known), "payload": b"s"})
-        if known is not None:
-            self.model[frame_id] = (known, after)
-
-    @rule()
-    def crash_and_start_again(self):
-        self.spool._database._writer.close()  # no orderly end
-        self.spool._database._reader.close()
-        self.spool.open()
-
-    @invariant()
-    def agrees(self):
-        if self.spool._database._writer is None:
-            return
-        rows = {row.frame_id: row for row in self.spool.rows()}
-        assert {one: row.state for one, row in rows.items()} == {one: s for one, (_, s) in self.model.items()}
-        for frame_id, (known, _) in self.model.items():
-            assert self.spool.payload(frame_id) == known.payload
-        totals = self.spool.totals
-        assert totals == self.spool.recount()
-        assert totals.size == sum(len(known.payload) for known, _ in self.model.values())
-        due = self.spool.next_due(1e12)
-        assert (not due) == all(state == "parked" for _, state in self.model.values())
-
-    def teardown(self):
-        self.spool.close()
-        self.folder.cleanup()
-
-
-SpoolMachine.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-)
-test_the_spool_agrees_with_its_model = SpoolMachine.TestCase
-
-
 def test_sqlite_keeps_wal_and_full_sync(spool):
     spool.add(frame(1))
     assert spool._database._writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert spool._database._writer.execute("PRAGMA synchronous").fetchone()[0] == 2
     assert sqlite3.threadsafety >= 1
+
+
+def test_a_batch_is_one_transaction_and_fails_as_one(spool):
+    for number in range(3):
+        spool.add(frame(number))
+    with spool.batch():
+        spool.mark_sent(frame(0).frame_id, due_at=1e12)
+        spool.settle(frame(1).frame_id)
+        assert spool.row(frame(1).frame_id) is None  # it sees its own writes
+        assert spool.totals.unsettled == 2
+    with pytest.raises(SpoolUnavailable, match="UNIQUE"), spool.batch():  # noqa: PT012 - the last is at fault
+        spool.settle(frame(0).frame_id)
+        spool.add(frame(2))
+    assert [row.sequence for row in spool.rows()] == [0, 2]
+    assert spool.totals == spool.recount()
+
+
+def test_a_capture_that_is_being_synced_keeps_nobody_from_reading(spool):
+    spool.add(frame(0))
+    with spool._lock:  # as `add` holds it while the disk syncs
+        found = []
+        reader = threading.Thread(target=lambda: found.extend(spool.next_due(1e15)))
+        reader.start()
+        reader.join(20)
+    assert [row.sequence for row in found] == [0]
+
+
+def test_hastening_brings_all_resends_forward_but_those_of_diagnosed_frames(spool):
+    for number in range(4):
+        spool.add(frame(number))
+        spool.mark_sent(frame(number).frame_id, due_at=1e12)
+    spool.mark_diagnosed(frame(1).frame_id, due_at=1e12)
+    assert spool.next_due(1e11) == []
+    assert spool.next_due_at() == 1e12
+    spool.hasten(due_at=5.0)
+    assert spool.next_due_at() <= 5.0
+    assert [row.sequence for row in spool.next_due(1e11, limit=9)] == [0, 2, 3]
+    spool.set_due(frame(2).frame_id, due_at=1e12)  # it is on its way
+    assert [row.sequence for row in spool.next_due(1e11, limit=9)] == [0, 3]
+    assert {row.sequence for row in reopened(spool).next_due(0.0, limit=9)} == {0, 1, 2, 3}
+
+
+def test_an_attempt_counts_as_made_after_a_power_cut(spool, tmp_path):
+    spool.add(frame(0))
+    assert reopened(spool).row(frame(0).frame_id).attempts == 0
+    spool._marks._boot = "another-run"
+    spool._marks.start(1)
+    spool._database.close()
+    spool.open()
+    assert spool.row(frame(0).frame_id).attempts == 1
+
+
+def test_the_plans_of_the_uplinks_questions_touch_few_rows(spool):
+    statements = []
+    spool._database._reader.set_trace_callback(statements.append)
+    for number in range(20):
+        spool.add(frame(number))
+    spool.next_due(1e12, excluding=["x"], limit=8)
+    spool.next_due_at()
+    spool.payload(frame(0).frame_id)
+    spool.row(frame(0).frame_id)
+    spool.recount()
+    spool.oldest_waiting  # noqa: B018 - asked for its statement
+    spool._database._reader.set_trace_callback(None)
+    assert len(statements) > 10
+    for statement in statements:
+        for *_, step in spool._read(f"EXPLAIN QUERY PLAN {statement}"):
+            assert "TEMP B-TREE" not in step, statement
+            scans = "SCAN" in step and not any(small in step for small in ("totals", "json_each"))
+            assert not scans or "ORDER BY sequence LIMIT 1" in statement, (step, statement)
