@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from edge_agent.commands import edge
 from edge_agent.spool import Spool, SpooledFrame
-from hemolink.commands.bench import bench
+from hemolink.cli import cli
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_the_bench_measures_and_judges(tmp_path):
         "--block",
         "5",
     ]
-    done = CliRunner().invoke(bench, [*arguments, "--directory", str(tmp_path), "--json"])
+    done = CliRunner().invoke(cli, [*arguments, "--directory", str(tmp_path), "--json"])
     figures = json.loads(done.stdout.splitlines()[-1])
     assert done.exit_code == (0 if figures["holds"] else 1)
     assert figures["holds"] == (figures["ratio"] <= 1.1)
@@ -109,7 +109,7 @@ def test_the_bench_measures_and_judges(tmp_path):
 
 def test_the_bench_says_when_the_disk_is_too_small(tmp_path):
     done = CliRunner().invoke(
-        main, ["bench", "spool", "--large", "1000000000", "--directory", str(tmp_path), "--json"]
+        cli, ["bench", "spool", "--large", "1000000000", "--directory", str(tmp_path), "--json"]
     )
     assert done.exit_code == 1
     assert "GB free, and this needs" in done.output
