@@ -45,6 +45,7 @@ import click
     help="Seconds a frame.",
 )
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Seed of the pauses.")
+@click.option("--secured", is_flag=True, help="As at a site: TLS, and a password and rules for every edge.")
 @click.option("--json", "as_json", is_flag=True, help="The last line of standard output is one JSON object.")
 def storm(
     *,
@@ -55,6 +56,7 @@ def storm(
     within_s: float,
     interval_s: float,
     seed: int,
+    secured: bool,
     as_json: bool,
 ) -> None:
     """Restart a Mosquitto under many simulated edges, and watch them come back.
@@ -80,6 +82,7 @@ def storm(
             interval_s=interval_s,
             within_s=within_s,
             seed=seed,
+            secured=secured,
             tell=console.live,
         )
         try:
@@ -107,6 +110,7 @@ def storm(
     if as_json:
         result = {
             "edges": edges,
+            "secured": secured,
             "rounds": [storm_run.as_json(one) for one in done],
             "captured": captured,
             "recorded": recorded,

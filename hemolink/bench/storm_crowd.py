@@ -20,6 +20,7 @@ from broker_config.codec import decode
 from broker_config.delivery import Publication, publication
 from broker_config.errors import DecodeError
 from broker_config.messages import DeviceState, Frame, Presence, Receipt, new_frame_id, now
+from broker_config.roles import Member
 from broker_config.session import BrokerSettings, Ending, IncomingMessage, Session, Subscription
 from broker_config.topics import Topics
 
@@ -37,6 +38,15 @@ _SHA = hashlib.sha256(_IMAGE).hexdigest()
 def device_name(number: int) -> str:
     """Return the device of the edge with this number."""
     return f"edge-{number:04d}"
+
+
+def broker_of(number: int, broker: dict[str, Any], secrets: str | None) -> BrokerSettings:
+    """Return how one edge reaches the broker: as a user of its own where there are users."""
+    if secrets is None:
+        return BrokerSettings.model_validate(broker)
+    username = Member("edge", device_name(number), SITE).username
+    secret = f"{secrets}/{username}.password"
+    return BrokerSettings.model_validate({**broker, "username": username, "password_file": secret})
 
 
 def raise_file_limit() -> int:
@@ -134,14 +144,16 @@ class Crowd:
     """Some edges of one process.
 
     Args:
-        order: ``first`` and ``count`` of the edges, ``interval_s``, ``seed``, and the broker's settings.
+        order: ``first`` and ``count`` of the edges, ``interval_s``, ``seed``, the broker's settings, and ``secrets``: the
+            folder of the edges' passwords, where the broker asks for them.
     """
 
     def __init__(self, order: dict[str, Any]) -> None:
         random.seed(f"{order['seed']}/{order['first']}")
-        broker = BrokerSettings.model_validate(order["broker"])
         self._edges = [
-            StormEdge(number, broker, interval_s=order["interval_s"])
+            StormEdge(
+                number, broker_of(number, order["broker"], order["secrets"]), interval_s=order["interval_s"]
+            )
             for number in range(order["first"], order["first"] + order["count"])
         ]
         self._orders: queue.Queue[str] = queue.Queue()

@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from broker_config.mosquitto import MosquittoProcess
+from broker_config.authority import make_certificates
+from broker_config.mosquitto import MosquittoProcess, ServerTls
+from broker_config.roles import Member
 from broker_config.session import BrokerSettings
-from hemolink.bench.storm_crowd import raise_file_limit
+from broker_config.site import write_site
+from hemolink.bench.storm_crowd import SITE, device_name, raise_file_limit
 from hemolink.bench.storm_record import StormRecord, retained_presences, wait_until
 from hemolink.errors import NotReady
 
@@ -22,6 +25,7 @@ Outage = Literal["stop", "kill", "forget"]
 """How the broker goes: it saves and ends; it is killed and comes back with what it saved last; it comes back empty."""
 
 PER_CROWD = 250
+_RECORD = Member("dashboard", "record")
 _FILES_EACH = 8
 _START_S = 60.0
 _QUIET_S = 3.0
@@ -126,6 +130,7 @@ class StormRun:
         interval_s: Seconds between two frames of an edge.
         within_s: How long after the broker listens again every edge may take.
         seed: Seed of the pauses.
+        secured: Whether the broker is a site's: TLS, and a password and rules of its own for every edge.
         tell: Takes a line about progress.
     """
 
@@ -137,6 +142,7 @@ class StormRun:
         interval_s: float,
         within_s: float,
         seed: int,
+        secured: bool = False,
         tell: Callable[[str], None],
     ) -> None:
         self._edges = edges
@@ -144,8 +150,11 @@ class StormRun:
         self._within_s = within_s
         self._seed = seed
         self._tell = tell
+        self._secured = secured
+        self._directory = directory
         self._database = directory / "mosquitto.db"
         self._broker = MosquittoProcess(directory)
+        self._secrets: Path | None = None
         self._crowds: list[CrowdProcess] = []
         self._record: StormRecord | None = None
         self._settings: BrokerSettings | None = None
@@ -162,8 +171,18 @@ class StormRun:
                 f"{self._edges} edges need more open files than the {allowed} that a process may have here: raise "
                 "'ulimit -Hn', or ask for fewer --edges"
             )
+        reach: dict[str, Any] = {}
+        if self._secured:
+            reach = self._secure()
         self._broker.start()
-        self._settings = BrokerSettings(port=self._broker.port)
+        reach["port"] = self._broker.port
+        mine = {}
+        if self._secrets is not None:
+            mine = {
+                "username": _RECORD.username,
+                "password_file": self._secrets / f"{_RECORD.username}.password",
+            }
+        self._settings = BrokerSettings.model_validate({**reach, **mine})
         self._record = StormRecord(self._settings)
         self._record.start()
         for first in range(0, self._edges, PER_CROWD):
@@ -174,7 +193,8 @@ class StormRun:
                         "count": min(PER_CROWD, self._edges - first),
                         "interval_s": self._interval_s,
                         "seed": self._seed,
-                        "broker": {"port": self._broker.port},
+                        "broker": reach,
+                        "secrets": str(self._secrets) if self._secrets is not None else None,
                     }
                 )
             )
@@ -184,6 +204,19 @@ class StormRun:
                 "too busy"
             )
         self._wait(lambda: self.recorded > 0, self._interval_s + _START_S, "first frames")
+
+    def _secure(self) -> dict[str, Any]:
+        """Make certificates, users and rules; return how clients reach the broker."""
+        site = self._directory / "site"
+        made = make_certificates(site, ["127.0.0.1"])
+        members = [Member("edge", device_name(number), SITE) for number in range(self._edges)]
+        tls = ServerTls(made.authority, made.certificate, made.key)
+        files = write_site(site, [*members, _RECORD], tls=tls)
+        self._secrets = site / "secrets"
+        self._broker = MosquittoProcess(
+            self._directory, password_file=files.passwords, acl_file=files.acl, tls=tls
+        )
+        return {"tls": {"ca_file": str(made.authority)}}
 
     def count(self, what: str) -> int:
         """Return a count over all crowds, half a second old at most."""
