@@ -15,10 +15,8 @@ import pytest
 
 from broker_config.errors import BrokerFailed
 from broker_config.mosquitto import find_mosquitto
-from hemolink.bench.faults.evidence import Reader, Spooled
-from hemolink.bench.faults.judge import judge
-from hemolink.bench.faults.load import Given
-from hemolink.bench.faults.plant import EDGES, RECORD
+from hemolink.bench.faults.kept import judge_kept
+from hemolink.bench.faults.plant import RECORD
 
 pytestmark = pytest.mark.mosquitto
 
@@ -83,13 +81,6 @@ def kept(mosquitto_program, tmp_path_factory):
     return directory, result, figures
 
 
-def judged(directory):
-    given = [Given(**one) for one in json.loads((directory / "given.json").read_text())]
-    known = {one["frame_id"]: Spooled(**one) for one in json.loads((directory / "known.json").read_text())}
-    reader = Reader(directory, edges=EDGES, record=RECORD)
-    return judge(given, reader.read(given, known=known, images=True))
-
-
 @pytest.mark.timeout(PATIENCE_S)
 def test_nothing_is_lost_and_nothing_doubled(kept):
     _, result, figures = kept
@@ -106,7 +97,7 @@ def test_nothing_is_lost_and_nothing_doubled(kept):
 
 def test_what_is_kept_is_judged_alike(kept):
     directory, _, figures = kept
-    verdict = judged(directory)
+    verdict = judge_kept(directory)
     assert verdict.holds
     assert len(verdict.recorded) == figures["recorded"]
     assert json.loads((directory / "schedule.json").read_text())
@@ -128,9 +119,14 @@ def test_a_record_that_was_tampered_with_is_found_out(kept, tmp_path, statement,
         (one,) = record.execute("SELECT frame_id FROM frames ORDER BY received_at LIMIT 1").fetchone()
         record.execute(statement, {"id": one})
         record.commit()
-    verdict = judged(directory)
+    verdict = judge_kept(directory)
     assert len(verdict.lost) == 1
     assert found in next(iter(verdict.lost.values()))
+    again = subprocess.run(
+        command("--judge", str(directory)), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert again.returncode == 1
+    assert "LOST 1" in again.stdout
 
 
 def test_a_doubled_row_and_a_changed_image_are_found_out(kept, tmp_path):
@@ -154,7 +150,7 @@ def test_a_doubled_row_and_a_changed_image_are_found_out(kept, tmp_path):
         record.commit()
     image = next((directory / RECORD / "images").rglob(sha256))
     image.write_bytes(image.read_bytes()[:-1] + b"?")
-    verdict = judged(directory)
+    verdict = judge_kept(directory)
     assert len(verdict.duplicates) == 1
     assert any("without its image" in known for known in verdict.lost.values())
 

@@ -1,6 +1,7 @@
 """``hemolink bench faults``: break everything while frames flow, and count them."""
 
 import json
+import logging
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,6 +62,12 @@ import click
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep logs, databases, images and schedule in this new folder.",
 )
+@click.option(
+    "--judge",
+    "kept_run",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Judge a run kept with --keep again, and break nothing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The last line of standard output is one JSON object.")
 def faults(  # noqa: C901 - options, and what follows from them
     *,
@@ -74,6 +81,7 @@ def faults(  # noqa: C901 - options, and what follows from them
     list_kinds: bool,
     no_resend: bool,
     keep: Path | None,
+    kept_run: Path | None,
     as_json: bool,
 ) -> None:
     """Break everything while frames flow, and count them.
@@ -84,7 +92,7 @@ def faults(  # noqa: C901 - options, and what follows from them
     """
     from hemolink.bench.faults.disk import private_mounts  # noqa: PLC0415 - before any thread is started
 
-    no_mounts = private_mounts() if not list_kinds else ""
+    no_mounts = private_mounts() if not (list_kinds or kept_run) else ""
     from broker_config.errors import ContractError  # noqa: PLC0415 - the command alone pays for what it starts
     from broker_config.process import Shutdown  # noqa: PLC0415
     from hemolink.bench.faults import report  # noqa: PLC0415
@@ -96,6 +104,9 @@ def faults(  # noqa: C901 - options, and what follows from them
     if list_kinds:
         for kind in KINDS.values():
             click.echo(f"{kind.name:<16}{kind.summary}")
+        return
+    if kept_run is not None:
+        _judge(kept_run)
         return
     for name in kinds:
         if name not in KINDS:
@@ -114,6 +125,9 @@ def faults(  # noqa: C901 - options, and what follows from them
         kinds=kinds,
         no_mounts=no_mounts,
     )
+    logging.getLogger().addHandler(
+        logging.NullHandler()
+    )  # what the harness's own client goes through is no news
     shutdown = Shutdown()
     shutdown.install()
     console.say(f"Breaking a whole Hemolink for {seconds:.0f} s, seed {seed}. The pictures are SIMULATED.")
@@ -134,4 +148,19 @@ def faults(  # noqa: C901 - options, and what follows from them
     if as_json:
         click.echo(json.dumps(report.as_json(outcome, options)))
     if not outcome.holds:
+        raise SystemExit(1)
+
+
+def _judge(directory: Path) -> None:
+    from hemolink.bench.faults import report  # noqa: PLC0415 - as above
+    from hemolink.bench.faults.kept import judge_kept  # noqa: PLC0415
+    from hemolink.errors import FrontDoorError  # noqa: PLC0415
+
+    try:
+        verdict = judge_kept(directory)
+    except FrontDoorError as error:
+        raise click.ClickException(str(error)) from None
+    for line in (*report.totals(verdict), *report.problems(verdict)):
+        click.echo(line)
+    if not verdict.holds:
         raise SystemExit(1)

@@ -116,6 +116,9 @@ class Reader:
         self._edges = tuple(edges)
         self._record = directory / record
         self._numbers: dict[str, int | None] = {}
+        self._spooled: dict[str, int | None] = {}
+        self._refused: dict[tuple[str, str], str] = {}
+        self._read_to: dict[str, int] = {}
 
     def read(self, given: Iterable[Given], *, known: Mapping[str, Spooled], images: bool) -> Evidence:
         """Return the evidence.
@@ -130,21 +133,25 @@ class Reader:
         self._try(found, "the record", lambda: self._read_record(found, images=images))
         for edge in self._edges:
             self._try(found, f"the spool of {edge}", lambda edge=edge: self._read_spool(found, edge))  # type: ignore[misc]
-            self._read_log(found, edge)
+            self._read_log(edge)
+        found.refused = dict(self._refused)
         return found
 
     def spool_rows(self, edge: str) -> Iterator[Spooled]:
-        """Yield what an edge's spool holds.
+        """Yield what an edge's spool holds; a payload is opened once only, when its frame is first seen.
 
         Raises:
             sqlite3.Error: If it cannot be read.
         """
         with closing(read_only(self._directory / edge / SPOOL)) as spool:
-            rows = spool.execute(
-                "SELECT frames.frame_id, sequence, state, reason, payload FROM frames LEFT JOIN payloads USING (sequence)"
-            )
-            for frame_id, sequence, state, reason, payload in rows:
-                yield Spooled(edge, frame_id, sequence, self._number_in(payload), state, reason)
+            rows = spool.execute("SELECT frame_id, sequence, state, reason FROM frames").fetchall()
+            for frame_id, sequence, state, reason in rows:
+                if self._spooled.get(frame_id) is None:
+                    payload = spool.execute(
+                        "SELECT payload FROM payloads WHERE sequence = ?", (sequence,)
+                    ).fetchone()
+                    self._spooled[frame_id] = self._number_in(payload[0]) if payload is not None else None
+                yield Spooled(edge, frame_id, sequence, self._spooled[frame_id], state, reason)
 
     # Inside
 
@@ -183,20 +190,25 @@ class Reader:
                 for frame_id, sequence, reason in spool.execute("SELECT frame_id, sequence, reason FROM lost")
             )
 
-    def _read_log(self, found: Evidence, edge: str) -> None:
+    def _read_log(self, edge: str) -> None:
+        """Read on in an edge's log, up to its last whole line."""
         path = self._directory / "logs" / f"{edge}.log"
         if not path.exists():
             return
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if "refused file" not in line and "passed over" not in line:
-                    continue
-                try:
-                    message = str(json.loads(line)["message"])
-                except (ValueError, KeyError):
-                    continue
-                if matched := _REFUSED.match(message) or _PASSED_OVER.match(message):
-                    found.refused[edge, matched["file"]] = matched["reason"].split(": ")[0]
+        with path.open("rb") as log:
+            log.seek(self._read_to.get(edge, 0))
+            said = log.read()
+        whole = said.rfind(b"\n") + 1
+        self._read_to[edge] = self._read_to.get(edge, 0) + whole
+        for line in said[:whole].decode("utf-8", "replace").splitlines():
+            if "refused file" not in line and "passed over" not in line:
+                continue
+            try:
+                message = str(json.loads(line)["message"])
+            except (ValueError, KeyError):
+                continue
+            if matched := _REFUSED.match(message) or _PASSED_OVER.match(message):
+                self._refused[edge, matched["file"]] = matched["reason"].split(": ")[0]
 
     # Which picture
 

@@ -20,7 +20,8 @@ class Incident:
         began_s: When it was done, in seconds since the load began; None if it has not been.
         undone_s: When it was put right.
         ready_s: When everyone affected was ready again.
-        failure: Why it could not be done, or who never became ready.
+        undoable: Why it could not be done.
+        failure: Why it could not be put right, or who never became ready.
         lost: Lost frames that were on their way meanwhile; set at the end.
     """
 
@@ -30,10 +31,18 @@ class Incident:
     began_s: float | None = None
     undone_s: float | None = None
     ready_s: float | None = None
+    undoable: str = ""
     failure: str = ""
     lost: int = 0
     _undo: Undo = nothing
     _patient_since: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """What it is, for a person."""
+        return (
+            f"fault {self.event.number} ({self.event.kind} {self.event.target}, at {self.event.at_s:.0f} s)"
+        )
 
     @property
     def done(self) -> bool:
@@ -48,7 +57,7 @@ class Incident:
     @property
     def over(self) -> bool:
         """Whether nothing more will come of it."""
-        return bool(self.failure) or self.ready_s is not None
+        return bool(self.undoable or self.failure) or self.ready_s is not None
 
     @property
     def recovery_s(self) -> float | None:
@@ -63,7 +72,7 @@ class Incident:
         try:
             self._undo = self.kind.begin(scene, self.event)
         except Exception as error:  # noqa: BLE001 - a fault that cannot be done is reported and ends no run
-            self.failure = f"it could not be done ({type(error).__name__}: {error})"
+            self.undoable = f"it could not be done ({type(error).__name__}: {error})"
             return
         self.began_s = scene.elapsed()
 

@@ -147,6 +147,8 @@ _SORTS: tuple[tuple[Sort, tuple[float, float], tuple[str, ...]], ...] = (
     ("raise", _SHORT, WORKERS),
     ("hang", (10.0, 14.0), WORKERS),
     ("abort", (6.0, 9.0), WORKERS),
+    ("undecodable", _SHORT, WORKERS),
+    ("abort-decoding", (6.0, 9.0), WORKERS),
     ("too-many-pixels", _SHORT, ()),
     ("oversize", _SHORT, ()),
     ("huge", _SHORT, ()),

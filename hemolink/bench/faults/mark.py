@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Temper = Literal["plain", "raise", "hang", "abort"]
+Temper = Literal["plain", "raise", "hang", "abort", "undecodable", "abort-decoding"]
 """What a picture makes of a stand-in classifier that looks at it."""
 
 TEMPERS: tuple[Temper, ...] = get_args(Temper)

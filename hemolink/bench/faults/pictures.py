@@ -16,6 +16,8 @@ Sort = Literal[
     "raise",
     "hang",
     "abort",
+    "undecodable",
+    "abort-decoding",
     "too-many-pixels",
     "oversize",
     "huge",
@@ -29,6 +31,8 @@ SORTS: dict[Sort, str] = {
     "raise": "the stand-in model raises on it",
     "hang": "the stand-in model hangs on it",
     "abort": "the stand-in model ends its process on it, as a fault in native code does",
+    "undecodable": "the stand-in model cannot make an input of it",
+    "abort-decoding": "ends its process while it is decoded",
     "too-many-pixels": "more pixels than a worker decodes",
     "oversize": "larger than the broker takes, and small enough once it is encoded again",
     "huge": "larger than the broker takes however it is encoded",
@@ -41,6 +45,13 @@ MAX_PACKET_BYTES = 240_000
 
 MAX_WORKER_PIXELS = 900_000
 
+_TEMPERS: dict[Sort, mark.Temper] = {
+    "raise": "raise",
+    "hang": "hang",
+    "abort": "abort",
+    "undecodable": "undecodable",
+    "abort-decoding": "abort-decoding",
+}
 _FIELD = (1280, 960)
 _QUALITY = 88
 _NOISE = 40.0
@@ -114,7 +125,7 @@ class Album:
             mark.draw(image, number)
             return self._jpeg(number, sort, image, quality=60)
         image = self._crop(number, WIDTH, HEIGHT)
-        mark.draw(image, number, temper=sort if sort in ("raise", "hang", "abort") else "plain")
+        mark.draw(image, number, temper=_TEMPERS.get(sort, "plain"))
         picture = self._jpeg(number, sort, image)
         if sort == "truncated":
             half = picture.data[: len(picture.data) // 2]

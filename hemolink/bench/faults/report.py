@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hemolink.bench.faults.incident import Incident
+from hemolink.bench.faults.judge import Verdict
 from hemolink.bench.faults.run import Outcome, RunOptions
 
 _COLUMNS = 48
@@ -27,6 +28,7 @@ def as_json(outcome: Outcome, options: RunOptions) -> dict[str, Any]:
         "contradicted": len(verdict.contradicted),
         "by_fault": {kind: _figures(incidents) for kind, incidents in _by_kind(outcome).items()},
         "not_possible_here": outcome.impossible,
+        "not_done": outcome.not_done,
         "unwell": outcome.unwell,
         "restarts": outcome.restarts,
         "settled_s": outcome.settled_s,
@@ -64,6 +66,18 @@ def lines(outcome: Outcome, options: RunOptions) -> Iterator[str]:
         f"{faults} faults in {options.seconds:.0f} s, seed {options.seed}; {restarts} processes were started again; "
         f"workers: {options.real_workers} with the packaged model, {3 - options.real_workers} with a stand-in"
     )
+    yield from totals(verdict)
+    if outcome.settled_s is not None:
+        yield f"settled {outcome.settled_s:.1f} s after the load"
+    else:
+        yield "it did not settle in time"
+    yield from problems(verdict)
+    yield from _some("UNWELL", outcome.unwell)
+    yield from _some("not done", outcome.not_done)
+
+
+def totals(verdict: Verdict) -> Iterator[str]:
+    """Yield the sums of a verdict."""
     yield (
         f"given {verdict.given}: refused by an edge with a reason {len(verdict.refused)}, captured {verdict.captured}"
     )
@@ -71,22 +85,16 @@ def lines(outcome: Outcome, options: RunOptions) -> Iterator[str]:
         f"captured {verdict.captured}: recorded {len(verdict.recorded)}, told to a person {len(verdict.told)}, "
         f"LOST {len(verdict.lost)}, duplicates {len(verdict.duplicates)}"
     )
-    for reason, count in _reasons(outcome).items():
+    for reason, count in _reasons(verdict).items():
         yield f"  told: {count} x {reason}"
-    if outcome.settled_s is not None:
-        yield f"settled {outcome.settled_s:.1f} s after the load"
-    else:
-        yield "it did not settle in time"
-    yield from _problems(outcome)
 
 
-def _problems(outcome: Outcome) -> Iterator[str]:
-    verdict = outcome.verdict
+def problems(verdict: Verdict) -> Iterator[str]:
+    """Yield what is wrong, each with what is known of it."""
     yield from _some("LOST", [f"picture {number}: {known}" for number, known in verdict.lost.items()])
     yield from _some("DOUBLED", verdict.duplicates)
     yield from _some("SEQUENCE", verdict.gaps)
     yield from _some("UNREADABLE", verdict.unreadable)
-    yield from _some("UNWELL", outcome.unwell)
     if verdict.strangers:
         yield f"STRANGE: {verdict.strangers} frames in the record were never given"
     yield from _some(
@@ -136,9 +144,9 @@ def _timeline(incidents: list[Incident], seconds: float) -> str:
     )
 
 
-def _reasons(outcome: Outcome) -> dict[str, int]:
+def _reasons(verdict: Verdict) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for reason in (*outcome.verdict.told.values(), *outcome.verdict.refused.values()):
+    for reason in (*verdict.told.values(), *verdict.refused.values()):
         code = reason.split(":")[0] if not reason.startswith("parked: ") else reason[:60]
         counts[code] = counts.get(code, 0) + 1
     return dict(sorted(counts.items()))

@@ -1,11 +1,11 @@
 """A run: build the plant, give pictures, break things by the schedule, let it settle, and judge."""
 
-import json
 import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from hemolink.bench.faults import kept
 from hemolink.bench.faults.echo import Echo
 from hemolink.bench.faults.evidence import Reader
 from hemolink.bench.faults.incident import Incident
@@ -17,10 +17,6 @@ from hemolink.bench.faults.plant import EDGES, RECORD, Plant, PlantOptions
 from hemolink.bench.faults.scene import Scene
 from hemolink.bench.faults.schedule import make_schedule
 from hemolink.console import Console
-
-TRUTH = "given.json"
-KNOWN = "known.json"
-SCHEDULE = "schedule.json"
 
 _TICK_S = 0.03
 _COUNT_EVERY_S = 1.0
@@ -64,6 +60,7 @@ class Outcome:
         incidents: Every fault.
         settled_s: How long after the load nothing was on its way any more; None if that never came.
         impossible: Kinds of faults that this machine does not permit, with the reason.
+        not_done: Faults that could not be done, in sentences.
         unwell: What else went wrong, in sentences.
         restarts: How often each member was started again.
         interrupted: Whether it was ended from outside.
@@ -73,6 +70,7 @@ class Outcome:
     incidents: list[Incident] = field(default_factory=list)
     settled_s: float | None = None
     impossible: dict[str, str] = field(default_factory=dict)
+    not_done: list[str] = field(default_factory=list)
     unwell: list[str] = field(default_factory=list)
     restarts: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
@@ -144,6 +142,7 @@ class Run:
             self._put_all_right(scene)
             outcome.settled_s = self._settle(scene)
             outcome.incidents = self._incidents
+            outcome.not_done = [f"{one.title}: {one.undoable}" for one in self._incidents if one.undoable]
             outcome.unwell += self._unwell(scene)
             outcome.interrupted = self._stopping.is_set()
             outcome.restarts = {
@@ -153,8 +152,7 @@ class Run:
             outcome.unwell += [
                 f"{name} did not end in time when told to" for name in self.plant.stop_daemons()
             ]
-            self._write(TRUTH, [asdict(one) for one in load.given])
-            self._write(KNOWN, [asdict(one) for one in scene.known.values()])
+            kept.write_truth(self._directory, load.given, scene.known)
             outcome.verdict = judge(load.given, reader.read(load.given, known=scene.known, images=True))
             self._attribute(outcome.verdict, load)
             return outcome
@@ -184,7 +182,7 @@ class Run:
             seed=self._options.seed,
         )
         self._incidents = [Incident(event, KINDS[event.kind]) for event in events]
-        self._write(SCHEDULE, [asdict(event) for event in events])
+        kept.write(self._directory / kept.SCHEDULE, [asdict(event) for event in events])
         self._console.say(f"  ✓ {len(events)} faults are scheduled in {self._options.seconds:.0f} s")
 
     # While it breaks
@@ -198,7 +196,7 @@ class Run:
             scene.load.tend(elapsed)
             for incident in self._incidents:
                 event = incident.event
-                if not incident.done and not incident.failure and event.at_s <= elapsed:
+                if not incident.done and not incident.over and event.at_s <= elapsed:
                     incident.begin(scene, in_flight=self._in_flight(scene))
                 elif incident.standing and elapsed >= (incident.began_s or 0.0) + event.lasts_s:
                     incident.put_right(scene)
@@ -280,11 +278,7 @@ class Run:
         return all(incident.over for incident in self._incidents if incident.done)
 
     def _unwell(self, scene: Scene) -> list[str]:
-        unwell = [
-            f"fault {one.event.number} ({one.event.kind} {one.event.target}): {one.failure}"
-            for one in self._incidents
-            if one.failure
-        ]
+        unwell = [f"{one.title}: {one.failure}" for one in self._incidents if one.failure]
         unwell += [
             f"{name} is not ready at the end: {fault}" for name, fault in scene.plant.unready().items()
         ]
@@ -298,6 +292,3 @@ class Run:
                 continue
             end_s = incident.ready_s or incident.undone_s or incident.began_s
             incident.lost = sum(incident.began_s - _AROUND_S <= one.at_s <= end_s for one in lost)
-
-    def _write(self, name: str, content: object) -> None:
-        (self._directory / name).write_text(json.dumps(content, indent=1), encoding="utf-8")

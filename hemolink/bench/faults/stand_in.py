@@ -44,10 +44,19 @@ class StandIn:
         self._stopped.set()
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return a small array whose first value is the picture's temper."""
+        """Return a small array whose first value is the picture's temper.
+
+        Raises:
+            ValueError: On a picture that is to be undecodable.
+        """
         marked = mark.read(image)
+        temper = marked[1] if marked is not None else "plain"
+        if temper == "abort-decoding":
+            os.abort()
+        if temper == "undecodable":
+            raise ValueError("a picture of which the stand-in model can make no input")
         tensor = np.full((3, _SIDE, _SIDE), image.mean() / 255, np.float32)
-        tensor[0, 0, 0] = mark.TEMPERS.index(marked[1]) if marked is not None else 0
+        tensor[0, 0, 0] = mark.TEMPERS.index(temper)
         return tensor
 
     def infer(self, batch: Sequence[NDArray[np.float32]]) -> list[Prediction]:
