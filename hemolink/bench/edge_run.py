@@ -18,6 +18,7 @@ from hemolink.console import Console
 from hemolink.errors import NotReady, Unanswered
 
 _KINDS = 16  # different pictures; the rest are links to them
+_BYTES_PER_PIXEL = 0.968  # of noise as JPEG at quality 85
 _WARM_SHARE = 0.05
 _LOOK_S = 0.2
 _STALL_S = 60.0
@@ -170,9 +171,7 @@ class EdgeRun:
         folder.mkdir(parents=True)
         rng = np.random.default_rng(self._seed)
         sizes = []
-        side = max(
-            64, int((self._kb * 1000 / 0.62) ** 0.5)
-        )  # noise at quality 85 costs about 0.62 bytes a pixel
+        side = max(64, int((self._kb * 1000 / _BYTES_PER_PIXEL) ** 0.5))
         for kind in range(min(_KINDS, self._frames)):
             picture = rng.integers(0, 256, (side * 3 // 4, side * 4 // 3, 3), dtype=np.uint8)
             path = folder / f"{kind:07}.jpg"
