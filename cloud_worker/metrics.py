@@ -1,6 +1,6 @@
 """The worker's Prometheus metrics, in a registry of their own."""
 
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -81,6 +81,10 @@ class Metrics:
         self._queue = Gauge(
             f"{prefix}queued", "Frames taken and not settled, by place", ["place"], registry=self.registry
         )
+
+    def watch_count(self, name: str, text: str, count: Callable[[], float]) -> None:
+        """Report a count that is kept elsewhere whenever the metrics are read."""
+        Gauge(f"hemolink_worker_{name}", text, registry=self.registry).set_function(count)
 
     def stage(self, stage: Stage, seconds: float) -> None:
         """Note how long one stage took."""

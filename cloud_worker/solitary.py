@@ -77,6 +77,7 @@ class Solitary:
     def _run(self) -> None:
         while self._wait_for_quiet():
             if not self._turnstile.shut(_CLEAR_S):
+                self._decoders.let_in()
                 continue  # the innocent cannot be published now; there is no hurry
             try:
                 while (job := self._next()) is not None and self._work(job):

@@ -180,7 +180,8 @@ class SuspectBook:
     @property
     def condemned(self) -> int:
         """How many frames are condemned."""
-        return sum(one.deaths_alone >= DEATHS_ALONE for one in list(self._suspects.values()))
+        with self._lock:
+            return sum(one.deaths_alone >= DEATHS_ALONE for one in self._suspects.values())
 
     def _pardoned(self, sha256: str) -> bool:
         try:

@@ -162,8 +162,9 @@ class Worker:
             self._departure.empty_window(
                 self._herald.state
             )  # the broker may hold more that it had routed here
-            # The edges need not wait for their timers.
-            self._departure.hand_back([*withdrawn, *self._ledger.remaining()], reason=self._failure)
+            # The edges need not wait for their timers, but for a suspect that has just broken the engine.
+            left = [job for job in self._ledger.remaining() if not (self._failure and job.alone)]
+            self._departure.hand_back([*withdrawn, *left], reason=self._failure)
         if self._publisher is not None:
             self._publisher.stop(_GOODBYE_S)
         if self._session is not None and self._herald is not None:
@@ -244,7 +245,14 @@ class Worker:
         self.suspects.open()
         died, leftovers = self._journal.open(birth=birth)
         accused = self.suspects.accuse(leftovers, birth=died)
-        self._leftovers = [one for one in leftovers if one.frame_id and one.site]
+        # One that was there when the process died before is left to its edge's patience: it may be the culprit, and the
+        # deaths that it still has in store should not come in a row.
+        again = {one.sha256 for one in accused if one.deaths > 1}
+        self._leftovers = [
+            one
+            for one in leftovers
+            if one.frame_id and one.site and not (one.at_work and one.sha256 in again)
+        ]
         self._journal.begin()
         if leftovers:
             logger.warning(
@@ -296,6 +304,10 @@ class Worker:
             input_size=self._input_size,
         )
         self.metrics.watch_queue("taken", self._ledger)
+        self.metrics.watch_count(
+            "dead_letters_removed", "Dead letters removed by their bounds", lambda: self.dead_letters.removed
+        )
+        self.metrics.watch_count("condemned", "Frames not touched again", lambda: self.suspects.condemned)
 
     def _connect(self) -> None:
         assert self._herald is not None  # noqa: S101 - made just now

@@ -209,7 +209,7 @@ class Rates:
                 "worker": lambda: self._over_mqtt(sources["worker"], worker_pid, frames),
             }
             for source in sources.values():
-                source.run(source.frames(_WARM_UP))
+                source.run(source.frames(min(frames, _WARM_UP)))
             for number in range(rounds):
                 for name in WAYS[number % 3 :] + WAYS[: number % 3]:  # each goes first in its turn
                     self._console.live(f"round {number + 1} of {rounds}: {name}")
