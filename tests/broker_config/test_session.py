@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from broker_config.errors import (
     SessionError,
 )
 from broker_config.mosquitto import MosquittoProcess
-from broker_config.session import Session
+from broker_config.session import Session, Subscription
 from tests.broker_config.rough_line import RoughLine
 from tests.broker_config.session_parts import (
     eventually,
@@ -125,3 +126,19 @@ def test_a_pause_is_as_long_as_the_time_away_at_most(monkeypatch: pytest.MonkeyP
     assert pauses.after(502, held_s=0.0) == 2
     monkeypatch.undo()
     assert len({pauses.after(510, held_s=0.0) for _ in range(10)}) == 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux says how often a thread woke")
+def test_an_idle_session_sleeps(mosquitto_broker: MosquittoProcess) -> None:
+    with running(settings_for(mosquitto_broker.port), "p", subscriptions=[Subscription("a/+")]) as session:
+        status = Path(f"/proc/self/task/{session._thread.native_id}/status")
+
+        def wakes() -> int:
+            (line,) = (one for one in status.read_text().splitlines() if one.startswith("voluntary"))
+            return int(line.split()[1])
+
+        session.publish(message("a/b"))
+        before = wakes()
+        time.sleep(2.0)  # the measurement itself
+        assert wakes() - before <= 3
+        assert session.publish(message("a/b")).reason_code == 0  # and it is wide awake at once
