@@ -132,7 +132,9 @@ def _run(
         )
         for role in DAEMONS
     }
-    extra = _aftermath(attack, site, console, messages=messages, seed=seed, stop=stop) if aftermath else {}
+    extra: dict[str, Any] = {"spent_s": {name: round(spent, 1) for name, spent in attack.spent_s.items()}}
+    if aftermath:
+        extra |= _aftermath(attack, site, console, messages=messages, seed=seed, stop=stop)
     report = Report(
         findings=attack.findings,
         seed=seed,

@@ -75,6 +75,7 @@ class Attack:
         self._hunts = 0
         self._browser: Browser | None = None
         self.findings = Findings()
+        self.spent_s = {"sending": 0.0, "until all was counted": 0.0, "looking": 0.0}
 
     @property
     def ledger(self) -> Ledger:
@@ -107,8 +108,12 @@ class Attack:
         """Send one round of messages with some good frames, and see that all of it is accounted for."""
         shots = volley(self._seed, number, size=size)
         self.give_pictures(GOOD_A_ROUND)
+        began = time.monotonic()
         self.fire(shots)
+        fired = time.monotonic()
         gaps = self._ledger.settle(timeout_s=SETTLE_S)
+        self.spent_s["sending"] += fired - began
+        self.spent_s["until all was counted"] += time.monotonic() - fired
         for role, count in gaps.items():
             self._hunt(role, count, shots)
 
@@ -140,6 +145,7 @@ class Attack:
 
     def look(self) -> None:
         """See that every process lives, is healthy, logs decently, and that the pages stand."""
+        began = time.monotonic()
         for role, watched in self._site.daemons.items():
             if words := watched.dead():
                 self.findings.crashes += 1
@@ -154,6 +160,7 @@ class Attack:
                 *(f"the {role}'s log holds {fault}" for fault in faults_in_log(watched.new_log()))
             )
         self.findings.blame(*self.browser.look())
+        self.spent_s["looking"] += time.monotonic() - began
 
     def see_again(self) -> None:
         """Look for the record's pages at the port that it has after a restart."""

@@ -19,7 +19,6 @@ _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 """A case code that is one: such an order would be obeyed."""
 
 
-
 def _order(what: str, content: dict[str, Any], *, verb: str | None = None, retain: bool = False) -> Shot:
     place = honest.topic("command", verb=verb or str(content["verb"]))
     return Shot(FAMILY, what, place, honest.encode("command", content), retain=retain)

@@ -130,21 +130,29 @@ class Vandal:
         else:
             name = random.choice(list(AFTER))
             data = _hello(random) + AFTER[name](random)
-        with contextlib.suppress(OSError):
+        try:
             connection = socket.create_connection(("127.0.0.1", self._port), timeout=5)
-            if random.random() < 0.1:  # noqa: PLR2004 - one in ten comes byte by byte
-                for byte in data[:60]:
-                    connection.sendall(bytes([byte]))
-                    time.sleep(0.001)
-            else:
-                connection.sendall(data)
+        except OSError:
+            return name  # the honest clients will tell
+        try:
+            self._send(connection, data)
             self._leave(connection)
+        except OSError:  # the broker was faster
+            connection.close()
         return name
 
     def close(self) -> None:
         """Hang up everywhere."""
         for connection in self._left_open:
             connection.close()
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        if self._random.random() >= 0.1:  # noqa: PLR2004 - one in ten comes byte by byte
+            connection.sendall(data)
+            return
+        for byte in data[:60]:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.001)
 
     def _leave(self, connection: socket.socket) -> None:
         """Hang up at once, abort, wait for an answer, or stay without a word."""
