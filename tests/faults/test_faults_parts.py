@@ -84,6 +84,7 @@ def test_a_damaged_page_is_damage_that_sqlite_sees(tmp_path):
     before = path.read_bytes()
     page = damage_page(path, chance=0.5)
     after = path.read_bytes()
+    assert page is not None
     assert page > 0
     assert len(before) == len(after)
     assert before[:4096] == after[:4096]

@@ -31,6 +31,7 @@ class Kind:
         copies: How often it stands in the deck for each target.
         upsets: Who must be ready again; the target, unless named.
         needs: What the machine must permit.
+        on_request: Done only where it is asked for by name.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Kind:
     copies: int = 1
     upsets: tuple[str, ...] = ()
     needs: Need = ""
+    on_request: bool = False
 
     def affected(self, target: str) -> tuple[str, ...]:
         """Return the members that must be ready again."""
@@ -131,6 +133,15 @@ _DATA = (
         kinds_data.corrupt_spool,
         ("process", "disk"),
         copies=2,
+    ),
+    Kind(
+        "spool-log",
+        "the same, in the write-ahead log of the spool (only with --only)",
+        EDGES,
+        (0.3, 1.0),
+        kinds_data.corrupt_spool_log,
+        ("process", "disk"),
+        on_request=True,
     ),
     Kind(
         "record-locked",

@@ -1,5 +1,6 @@
 """Faults of what a process stands on: its disk, its database, its clock."""
 
+import contextlib
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ from hemolink.bench.faults.schedule import Event
 
 _DAY_S = 86_400
 _JUMPS_S = (-30 * _DAY_S, -2 * _DAY_S, -3600, -90, 90, 3600, 2 * _DAY_S, 30 * _DAY_S)
-_HEADER_BYTES = 100
+_PAGE = 4096
 
 
 def fill_disk(scene: Scene, event: Event) -> Undo:
@@ -49,40 +50,45 @@ def corrupt_spool(scene: Scene, event: Event) -> Undo:
 
     What the spool held is noted first: whatever the page costs, the edge must say so, frame by frame.
     """
+    return _corrupt(scene, event, file=SPOOL, first_page=1)
+
+
+def corrupt_spool_log(scene: Scene, event: Event) -> Undo:
+    """Do the same in the write-ahead log: SQLite then forgets, in silence, all that was committed after the place."""
+    return _corrupt(scene, event, file=f"{SPOOL}-wal", first_page=0)
+
+
+def _corrupt(scene: Scene, event: Event, *, file: str, first_page: int) -> Undo:
     member = scene.plant.members[event.target]
     member.hold()
-    spool = scene.plant.home(event.target) / SPOOL
-    try:
-        for row in scene.reader.spool_rows(event.target):  # reading also brings the log of writes home
+    # A page that is bad already, or a log that is not there: it is killed, and that is all.
+    with contextlib.suppress(sqlite3.Error, OSError):
+        for row in scene.reader.spool_rows(event.target):
             scene.known[row.frame_id] = row
-    except sqlite3.Error:
-        return member.release  # a disk that is full, or a page that is bad already: it is hurt enough
-    damage_page(spool, chance=event.chance)
+        damage_page(scene.plant.home(event.target) / file, chance=event.chance, first=first_page)
     return member.release
 
 
-def damage_page(path: Path, *, chance: float) -> int:
-    """Flip the bytes of half a page of a SQLite database, never of the first page.
+def damage_page(path: Path, *, chance: float, first: int = 1) -> int | None:
+    """Flip the bytes of half a page of a SQLite file.
 
     Args:
-        path: The database; nobody may have it open.
+        path: The file; nobody may have it open.
         chance: 0 to 1: which page.
+        first: The first page that may be hit; page 0 of a database is its header's.
 
     Returns:
-        The page's number from 0, or 0 if there is none but the first.
+        The page's number from 0, or None if there is no such page.
     """
     size = path.stat().st_size
     with path.open("r+b") as database:
-        header = database.read(_HEADER_BYTES)
-        page_size = int.from_bytes(header[16:18], "big") or 4096
-        page_size = 65_536 if page_size == 1 else page_size
-        pages = size // page_size
-        if pages < 2:  # noqa: PLR2004 - the first is the header's
-            return 0
-        page = 1 + int(chance * (pages - 1))
-        start = page * page_size
+        pages = size // _PAGE
+        if pages <= first:
+            return None
+        page = first + int(chance * (pages - first))
+        start = page * _PAGE
         database.seek(start)
-        content = bytearray(database.read(page_size))
+        content = bytearray(database.read(_PAGE))
         for index in range(len(content) // 2):
             content[index] ^= 0x5A
         database.seek(start)

@@ -71,6 +71,7 @@ def lines(outcome: Outcome, options: RunOptions) -> Iterator[str]:
         yield f"settled {outcome.settled_s:.1f} s after the load"
     else:
         yield "it did not settle in time"
+    yield "recovery: from being put right until everyone affected says that it is ready; each is asked every 0.4 s"
     yield from problems(verdict)
     yield from _some("UNWELL", outcome.unwell)
     yield from _some("not done", outcome.not_done)

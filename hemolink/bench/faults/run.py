@@ -163,7 +163,7 @@ class Run:
     # Before
 
     def _possible(self, outcome: Outcome) -> list[Kind]:
-        wanted = self._options.kinds or tuple(KINDS)
+        wanted = self._options.kinds or tuple(name for name, kind in KINDS.items() if not kind.on_request)
         possible = []
         for name in wanted:
             kind = KINDS[name]
