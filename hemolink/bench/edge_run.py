@@ -124,13 +124,13 @@ class EdgeRun:
         self._answer()
         draining_mb = cost.resident_mb
         cpu_before = cost.cpu_s
-        began, already = 0.0, 0
+        began = time.monotonic()
 
         def drained(status: dict[str, Any]) -> bool:
-            nonlocal draining_mb, began, already
+            nonlocal draining_mb, began
             draining_mb = max(draining_mb, cost.resident_mb)
-            if not began and status["settled"]:  # the first answers: broker and answering process are there
-                began, already = time.monotonic(), status["settled"]
+            if not status["settled"]:  # not before broker and answering process are there
+                began = time.monotonic()
             return not status["spooled"]
 
         status = self._wait(drained, "draining", total=self._frames, of="settled")
@@ -139,7 +139,7 @@ class EdgeRun:
             frames=self._frames,
             frame_kb=frame_kb,
             captured_per_s=captured_per_s,
-            frames_per_s=(status["settled"] - already) / max(drain_s, 1e-9),
+            frames_per_s=status["settled"] / max(drain_s, 1e-9),
             drain_s=drain_s,
             resends=self._resends(agent),
             cpu_ms_per_frame=(cost.cpu_s - cpu_before) * 1000 / max(status["settled"], 1),
