@@ -3,5 +3,6 @@
 It imports `broker_config` and the serving part of `model_zoo` (package, catalogue, predictor, image), and never torch
 itself: whether torch is loaded is the chosen engine's affair. Importing this package costs nothing; the parts are
 
-`intake` -> `decoding` -> `batching` -> `inference` -> `publishing`, wired together by `worker.Worker`.
+`reception` -> `intake` -> `decoding` -> `batching` -> `inference` -> `answers` -> `publishing`, wired by `pipeline` and
+`worker.Worker`. Beside them `journal`, `suspects` and `solitary` keep a frame that kills the process from killing the fleet.
 """

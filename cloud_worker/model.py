@@ -1,5 +1,7 @@
 """Finds the model package of the settings and makes the predictor that serves it."""
 
+from broker_config.messages import ModelIdentity
+from cloud_worker import diagnosis
 from cloud_worker.errors import ModelUnusable
 from cloud_worker.settings import Settings
 from model_zoo.catalogue import find_package
@@ -35,3 +37,23 @@ def make_predictor(settings: Settings, package: ModelPackage) -> Predictor:
         )
     except ModelZooError as error:
         raise ModelUnusable(f"engine {settings.engine!r} cannot be used: {error}") from error
+
+
+def load(settings: Settings) -> tuple[Predictor, ModelIdentity, tuple[int, int]]:
+    """Load and start the model of the settings; takes seconds.
+
+    Returns:
+        The predictor, how it introduces itself, and width and height in pixels of its input.
+
+    Raises:
+        ModelUnusable: If it cannot be served.
+    """
+    package = open_package(settings)
+    predictor = make_predictor(settings, package)
+    try:
+        predictor.start()
+    except ModelZooError as error:
+        raise ModelUnusable(f"model {package.name} cannot be started: {error}") from error
+    preprocessing = package.card.preprocessing
+    identity = diagnosis.identity_of(package, engine=predictor.engine_name)
+    return predictor, identity, (preprocessing.width, preprocessing.height)

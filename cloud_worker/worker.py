@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from broker_config.delivery import Publication
@@ -13,34 +13,32 @@ from broker_config.monitor import Monitor
 from broker_config.process import announce_ports, next_birth
 from broker_config.session import Session, Subscription
 from broker_config.topics import Topics
-from cloud_worker import diagnosis
+from cloud_worker.aftermath import Aftermath
 from cloud_worker.answers import Answers
 from cloud_worker.dead_letters import DeadLetters
 from cloud_worker.departure import Departure
-from cloud_worker.errors import EXIT_FAULT, EXIT_FINE, EXIT_HUNG, FrameRejected, ModelUnusable
+from cloud_worker.errors import EXIT_FAULT, EXIT_FINE, EXIT_HUNG, FrameRejected
 from cloud_worker.fleet_wish import FleetWish
 from cloud_worker.identity import FolderLock
 from cloud_worker.inference import Classifier
 from cloud_worker.job import Job, Ledger
-from cloud_worker.journal import Journal, Leftover
+from cloud_worker.journal import Journal
 from cloud_worker.metrics import Metrics
-from cloud_worker.model import make_predictor, open_package
+from cloud_worker.model import load
 from cloud_worker.pipeline import Pipeline
 from cloud_worker.presence import Herald
 from cloud_worker.publishing import Outcome, Publisher, log_receipt
 from cloud_worker.reception import Reception
 from cloud_worker.settings import Settings
 from cloud_worker.supervisor import Supervisor
-from cloud_worker.suspects import DEATHS_ALONE, SuspectBook
+from cloud_worker.suspects import SuspectBook
 from cloud_worker.vitals import Vitals
-from model_zoo.errors import ModelZooError
 from model_zoo.predictor import Prediction
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 _GOODBYE_S = 5.0
-_DIED = "the worker that had taken this frame died"
 
 
 class Worker:
@@ -68,6 +66,7 @@ class Worker:
         self._end_process = end_process
         self._lock = FolderLock(settings.directory)
         self._journal = Journal(settings.suspects_directory / "journal", slots=settings.most_in_hand)
+        self._aftermath = Aftermath(self._journal, self.suspects)
         self._ledger = Ledger()
         self._answers = Answers(
             self._topics,
@@ -81,7 +80,6 @@ class Worker:
         self._diagnosed = self._rejected = 0
         self._draining = False
         self._failure = ""
-        self._leftovers: Sequence[Leftover] = ()
         self._classifier: Classifier | None = None
         self._input_size: tuple[int, int] | None = None
         self._pipeline: Pipeline | None = None
@@ -113,7 +111,7 @@ class Worker:
         self._supervisor.start()
         self.dead_letters.open()
         birth = next_birth(settings.directory / "birth")
-        self._look_back(birth)
+        self._aftermath.look_back(birth)
         self._monitor.start()
         announce_ports(settings.directory, "worker", {"monitor": self._monitor.port})
         self._load_model()
@@ -240,51 +238,12 @@ class Worker:
 
     # Starting
 
-    def _look_back(self, birth: int) -> None:
-        """See what an earlier process died of, and remember it before anything can kill this one."""
-        self.suspects.open()
-        died, leftovers = self._journal.open(birth=birth)
-        accused = self.suspects.accuse(leftovers, birth=died)
-        # One that was there when the process died before is left to its edge's patience: it may be the culprit, and the
-        # deaths that it still has in store should not come in a row.
-        again = {one.sha256 for one in accused if one.deaths > 1}
-        self._leftovers = [
-            one
-            for one in leftovers
-            if one.frame_id and one.site and not (one.at_work and one.sha256 in again)
-        ]
-        self._journal.begin()
-        if leftovers:
-            logger.warning(
-                "the last process died with %d frames in hand, %d of them at work: these are run alone from now on, and "
-                "one that kills the worker %d times alone becomes a dead letter",
-                len(leftovers),
-                len(accused),
-                DEATHS_ALONE,
-            )
-        for one in accused:
-            logger.warning(
-                "a suspect frame: %d deaths, %d of them alone",
-                one.deaths,
-                one.deaths_alone,
-                extra={"frame_id": one.frame_id, "payload_sha256": one.sha256},
-            )
-
     def _load_model(self) -> None:
         if self._given is not None:
             self._classifier, self._answers.model = self._given
             self._classifier.start()
         else:
-            package = open_package(self.settings)
-            predictor = make_predictor(self.settings, package)
-            try:
-                predictor.start()
-            except ModelZooError as error:
-                raise ModelUnusable(f"model {package.name} cannot be started: {error}") from error
-            self._classifier = predictor
-            preprocessing = package.card.preprocessing
-            self._input_size = (preprocessing.width, preprocessing.height)
-            self._answers.model = diagnosis.identity_of(package, engine=predictor.engine_name)
+            self._classifier, self._answers.model, self._input_size = load(self.settings)
         self._wish.serves = self._answers.model
 
     def _start_pipeline(self) -> None:
@@ -347,15 +306,10 @@ class Worker:
         self._herald.start(self._publish_state)
 
     def _tell_edges(self) -> None:
-        """Ask once for what a dead process had taken: the edges need not wait out their patience."""
-        leftovers, self._leftovers = self._leftovers, ()
-        if self._session is None or self.settings.session_kept_s:
-            return  # a kept session brings them by itself
-        for one in leftovers:
-            receipt = self._answers.receipt_for(
-                one.frame_id, site=one.site, device=one.device, status="retry", reason=_DIED
-            )
-            self._session.publish_soon(receipt).add_done_callback(log_receipt)
+        assert self._session is not None  # noqa: S101 - it calls
+        if not self.settings.session_kept_s:  # a kept session brings by itself what a dead process had taken
+            for receipt in self._aftermath.receipts(self._answers):
+                self._session.publish_soon(receipt).add_done_callback(log_receipt)
 
     # A job's end
 

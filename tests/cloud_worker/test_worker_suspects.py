@@ -233,3 +233,25 @@ def test_a_supervisor_is_told_that_the_worker_lives(
         while (word := supervisor.recv(1000)) != b"STOPPING=1":
             assert word.startswith(b"WATCHDOG=1")
         assert process.wait() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_killer_does_not_kill_a_fleet_of_three(mosquitto_broker, fakes, worker_process):
+    with fakes.FarEnd(mosquitto_broker.port) as far:
+        fleet = [
+            worker_process(mosquitto_broker.port, name=f"w{number}", pool="main", delay_s=0.02)
+            for number in range(3)
+        ]
+        far.wait(lambda: {state.worker for state in far.states} == {"w0", "w1", "w2"}, 60)
+        for process in fleet:
+            process.supervise()
+        killer = fakes.make_frame(fakes.ABORT)
+        innocent = [fakes.make_frame(value) for value in range(40, 100)]
+        fakes.deliver(far, [*innocent[:30], killer, *innocent[30:]], timeout_s=200)
+        assert all("diagnosed" in far.statuses(frame) for frame in innocent)
+        assert {one.frame_id for one in far.rejections} == {killer.frame_id}
+        assert {one.code for one in far.rejections} == {"kills_worker"}
+        deaths = [len(process.codes) for process in fleet]
+        assert max(deaths) <= 1 + DEATHS_ALONE
+        assert sum(deaths) <= 3 * DEATHS_ALONE + 1
