@@ -121,6 +121,16 @@ def certificates(directory: Path, names: tuple[str, ...]) -> None:
     help="Where the files will lie on the broker, such as /mosquitto/config in a container.",
 )
 @click.option(
+    "--data-at",
+    type=click.Path(path_type=Path),
+    help="Where the broker will keep its database, such as /mosquitto/data; 'data' beside the files unless given.",
+)
+@click.option(
+    "--env-files",
+    is_flag=True,
+    help="Also write each member's user name and password as secrets/NAME.env (compose: env_file).",
+)
+@click.option(
     "--max-packet-bytes",
     default=MAX_PACKET_BYTES,
     show_default=True,
@@ -142,6 +152,8 @@ def config(
     require_certificate: bool,
     plain: bool,
     installed_at: Path | None,
+    data_at: Path | None,
+    env_files: bool,
     max_packet_bytes: int,
 ) -> None:
     """Write the files of one site's Mosquitto into DIRECTORY: configuration, rules, users, one secret each."""
@@ -162,6 +174,8 @@ def config(
         max_packet_bytes=max_packet_bytes,
         allow_plain=plain,
         installed_at=installed_at,
+        data_at=data_at,
+        environment_files=env_files,
     )
     click.echo(f"mosquitto -c {files.configuration}")
     for name, path in files.secrets.items():

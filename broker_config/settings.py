@@ -59,7 +59,7 @@ class BrokerSettings(Section):
     )
     tls: TlsSettings | None = Field(None, description="present: TLS; absent: plain TCP")
     keepalive_s: int = Field(
-        30, ge=1, le=65535, description="the broker gives a silent client up after 1.5 times this"
+        30, ge=1, le=600, description="the broker gives a silent client up after 1.5 times this"
     )
     session_expiry_s: int = Field(
         3600,

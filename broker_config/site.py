@@ -44,6 +44,8 @@ def write_site(
     max_packet_bytes: int = MAX_PACKET_BYTES,
     allow_plain: bool = False,
     installed_at: Path | None = None,
+    data_at: Path | None = None,
+    environment_files: bool = False,
     user: str | None = None,
 ) -> SiteFiles:
     """Write the files of one site's broker into ``directory``.
@@ -58,6 +60,9 @@ def write_site(
         max_packet_bytes: Largest packet it takes.
         allow_plain: Permit images and passwords to travel unencrypted over a network.
         installed_at: Where the files will lie on the broker's machine, if not in ``directory``.
+        data_at: Where the broker will keep its database, if not in the folder ``data`` beside the other files.
+        environment_files: Also write each member's user name and password as ``secrets/NAME.env``, for those who
+            start daemons in containers.
         user: Account that Mosquitto runs as, if not its own default.
 
     Raises:
@@ -82,6 +87,12 @@ def write_site(
         keep.mkdir(mode=0o700, exist_ok=True)
         secret_files = {member.username: keep / f"{member.username}.password" for member in members}
         passwords = {name: _secret(path) for name, path in secret_files.items()}
+        if environment_files:
+            for name, path in secret_files.items():
+                _private(
+                    path.with_suffix(".env"),
+                    f"HEMOLINK_BROKER__USERNAME={name}\nHEMOLINK_BROKER__PASSWORD={passwords[name]}\n",
+                )
         files = SiteFiles(
             directory / "mosquitto.conf", directory / "acl", directory / "passwords", secret_files
         )
@@ -89,7 +100,7 @@ def write_site(
         write_durably(files.passwords, render_passwords(passwords).encode())
         files.passwords.chmod(0o640)
         configuration = render_configuration(
-            directory=lies_in / "data",
+            directory=data_at or lies_in / "data",
             host=host,
             port=port,
             password_file=lies_in / "passwords",
@@ -122,6 +133,10 @@ def _secret(path: Path) -> str:
     if path.exists():
         return path.read_text(encoding="ascii").strip()
     secret = secrets.token_urlsafe(_SECRET_BYTES)
-    path.touch(mode=0o600)
-    path.write_text(secret + "\n", encoding="ascii")
+    _private(path, secret + "\n")
     return secret
+
+
+def _private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="ascii")

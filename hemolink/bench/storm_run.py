@@ -74,6 +74,7 @@ class CrowdProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C reaches the bench, which ends them; so does the end of their input
         )
         self.counts: Counter[str] = Counter()
         self._report: list[dict[str, Any]] | None = None

@@ -14,7 +14,10 @@ from broker_config.messages import CLASSES, Diagnosis, Message
 from broker_config.topics import PRIORITIES, VERBS
 
 MESSAGE_TYPES = tuple(sorted({row.message for row in DELIVERY.values()}, key=lambda one: one.kind))
-EXAMPLES = [pytest.param(25, id="quick"), pytest.param(3000, id="long", marks=pytest.mark.slow)]
+EXAMPLES = [
+    pytest.param(25, id="quick"),
+    pytest.param(1000, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+]
 
 LEVEL = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,47}", fullmatch=True).filter(lambda level: level != "fleet")
 PRIORITY = st.sampled_from(PRIORITIES)

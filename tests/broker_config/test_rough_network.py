@@ -181,5 +181,5 @@ def test_the_keep_alive_that_the_broker_asks_for_counts() -> None:
                 pinged.set()
                 guest.sendall(bytes([0xD0, 0]))
 
-    with fake_broker(serve) as port, running(settings_for(port, keepalive_s=3600), "p"):
+    with fake_broker(serve) as port, running(settings_for(port, keepalive_s=600), "p"):
         assert pinged.wait(10)

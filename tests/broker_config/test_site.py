@@ -14,12 +14,17 @@ from broker_config.commands import broker as command
 from broker_config.errors import BrokerFailed, NotConnected
 from broker_config.mosquitto import find_mosquitto, render_configuration
 from broker_config.session import Session
+from broker_config.settings import BrokerSettings, Section, parse_settings
 from broker_config.topics import Topics
 from tests.broker_config.session_parts import eventually, listening, message, running, settings_for
 
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="openssl makes the certificates: apt-get install openssl"
 )
+
+
+class Daemon(Section):
+    broker: BrokerSettings
 
 
 def typed(*arguments: object) -> str:
@@ -37,20 +42,27 @@ def test_a_site_for_a_container_starts_and_serves(tmp_path: Path, free_port) -> 
     typed(
         *("config", made, "--edge", "demo/scope-1", "--worker", "worker-1", "--dashboard", "board"),
         *("--host", "0.0.0.0", "--port", port, "--installed-at", installed),
+        *("--data-at", tmp_path / "mosquitto" / "data", "--env-files"),
         *("--tls-ca", made / "ca.crt", "--tls-cert", made / "broker.crt", "--tls-key", made / "broker.key"),
     )
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (made / "secrets").iterdir())
     assert str(made) not in (made / "mosquitto.conf").read_text()
-    shutil.copytree(made, installed)
+    # What compose mounts: these files, read-only, and the folder of the database; no member's secret, no authority's key.
+    installed.mkdir(parents=True)
+    (made / "data").rename(tmp_path / "mosquitto" / "data")
+    for name in ("mosquitto.conf", "acl", "passwords", "ca.crt", "broker.crt", "broker.key"):
+        shutil.copy(made / name, installed)
     configuration = installed / "mosquitto.conf"
     if os.geteuid() == 0:  # it would drop root's rights, and could not read a temporary directory of root's
         configuration.write_text(configuration.read_text() + "user root\n")
     with subprocess.Popen([find_mosquitto(), "-c", configuration], stderr=subprocess.DEVNULL) as server:
         try:
-            trusted = {"ca_file": installed / "ca.crt"}
 
             def settings(name: str) -> object:
-                secret = installed / "secrets" / f"{name}.password"
-                return settings_for(port, username=name, password_file=secret, tls=trusted)
+                lines = (made / "secrets" / f"{name}.env").read_text().splitlines()
+                variables = dict(line.split("=", 1) for line in lines)
+                text = f"broker: {{host: 127.0.0.1, port: {port}, tls: {{ca_file: {installed / 'ca.crt'}}}}}"
+                return parse_settings(text, Daemon, environment=variables).broker
 
             edge, worker = settings("edge.demo.scope-1"), settings("worker.worker-1")
             with listening(worker, Topics().all_frames()) as inbox, running(edge, "scope-1") as session:
@@ -58,7 +70,7 @@ def test_a_site_for_a_container_starts_and_serves(tmp_path: Path, free_port) -> 
                 assert inbox.get(timeout=5).payload == b"frame"
                 assert session.maximum_packet_bytes == 16 * 1024 * 1024
                 eventually(lambda: session.receive_maximum == 20)
-            stranger = settings_for(port, tls=trusted)
+            stranger = settings_for(port, tls={"ca_file": installed / "ca.crt"})
             with pytest.raises((NotConnected, Exception), match="refused"):
                 Session(stranger, client_id="stranger").connect(5)
         finally:
