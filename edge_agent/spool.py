@@ -26,7 +26,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-from broker_config.messages import now as utc_now
 from broker_config.topics import PRIORITIES
 from edge_agent.errors import SpoolFull, SpoolUnavailable
 from edge_agent.spool_database import SpoolDatabase, damage, is_damage, is_full
@@ -75,7 +74,6 @@ _DUE = (
 )
 _OVERDUE = _DUE.format(epoch="< ?")
 _DUE_BY_NOW = _DUE.format(epoch="= ? AND due_at <= ?")
-_ROTTED = "the image in the spool no longer agrees with its checksum: the disk has changed it"
 
 
 class Spool:
@@ -328,18 +326,30 @@ class Spool:
     def payload(self, frame_id: str) -> bytes | None:
         """Return a frame's payload, or None when it is settled, or was found to be lost (`untold` then names it)."""
         found = self._read(
-            "SELECT f.sequence, f.case_code, p.mark, p.frame_id, p.priority, p.case_code, p.captured_at, p.payload "
+            "SELECT f.sequence, f.case_code, f.attempts, p.mark, p.frame_id, p.priority, p.case_code, p.captured_at, p.payload "
             "FROM frames f LEFT JOIN payloads p USING (sequence) WHERE f.frame_id = ?",
             (frame_id,),
         )
         if not found:
             return None
-        sequence, case, mark, *identity, payload = found[0]
+        sequence, case, attempts, mark, *identity, payload = found[0]
         if payload is not None and payload_mark(identity_mark(sequence, *identity), payload) == mark:
             return bytes(payload)
         if self._attached:
-            raise SpoolUnavailable(f"the frame {frame_id} is damaged: {_ROTTED}")
-        self._lose(sequence, frame_id, case)
+            raise SpoolUnavailable(
+                f"the image of frame {frame_id} no longer agrees with its checksum: check the disk"
+            )
+        # `mark_sent` comes before the payload is read: one attempt is the one that will not be made now.
+        self._write(
+            lambda connection: self._repair.lose(
+                connection, sequence, frame_id=frame_id, case=case, unsent=attempts <= 1
+            ),
+            durable=True,
+        )
+        logger.error(
+            "the image of a frame no longer agrees with its checksum: it is lost, and named; check the disk",
+            extra={"frame_id": frame_id, "case": case},
+        )
         return None
 
     def row(self, frame_id: str) -> SpoolRow | None:
@@ -667,18 +677,6 @@ class Spool:
             else:
                 self._overcome(error, may_use_reserve=False)
             raise self._unavailable(error)
-
-    def _lose(self, sequence: int, frame_id: str, case: str) -> None:
-        at = utc_now().isoformat()
-        self._write(
-            lambda connection: self._repair.lose(
-                connection, sequence, frame_id=frame_id, case=case, at=at, reason=_ROTTED
-            ),
-            durable=True,
-        )
-        logger.error(
-            "the frame is lost: %s; check the disk", _ROTTED, extra={"frame_id": frame_id, "case": case}
-        )
 
     def _refresh(self) -> None:
         if self._database.is_open:

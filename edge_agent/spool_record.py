@@ -61,7 +61,9 @@ CREATE TABLE IF NOT EXISTS lost (
 );
 CREATE INDEX IF NOT EXISTS lost_untold ON lost (told) WHERE told = 0;
 -- How far the frames of a damaged spool that was set aside are taken over (-1: all).
-CREATE TABLE IF NOT EXISTS salvage (aside TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS salvage (
+    aside TEXT PRIMARY KEY, next INTEGER NOT NULL, high INTEGER NOT NULL
+) WITHOUT ROWID;
 -- One row. The triggers keep it equal to the tables, whichever process writes, so that nobody has to count.
 CREATE TABLE IF NOT EXISTS totals (
     one INTEGER PRIMARY KEY CHECK (one = 1),

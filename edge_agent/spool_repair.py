@@ -10,6 +10,7 @@ import logging
 import os
 import sqlite3
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from broker_config.messages import now
@@ -27,8 +28,24 @@ FILE_NAME = "spool.sqlite"
 _AT_ONCE = 32
 _DONE = -1
 _LOST = "the spool's disk or file was damaged, and this frame could not be read from it"
+_LOST_AFTER = f"{_LOST}; it may have been published before, so it may be in the record all the same"
 _PERHAPS = "the spool was damaged, and nothing in it tells whether this frame was delivered before or is lost with it"
 _GONE = "the spool's database is gone; this frame was delivered before, or is lost with it"
+_ROTTED = "the image in the spool no longer agrees with its checksum: the disk has changed it"
+
+
+@dataclass(frozen=True)
+class _Gone:
+    """What is known of a lost frame.
+
+    Its file may be taken again only if it was certainly never published: otherwise the record might get the picture twice,
+    under two ids.
+    """
+
+    frame_id: str = ""
+    case: str = ""
+    reason: str = _LOST
+    may_be_taken_again: bool = False
 
 
 class SpoolRepair:
@@ -91,7 +108,7 @@ class SpoolRepair:
         marks = self._marks.marks
         gone = {*marks.parked, *range(marks.low, marks.next)}
         self._database.write(
-            lambda connection: self._name(connection, dict.fromkeys(gone, ("", "", _GONE))), durable=True
+            lambda connection: self._name(connection, dict.fromkeys(gone, _Gone(reason=_GONE))), durable=True
         )
         return len(gone)
 
@@ -194,7 +211,7 @@ class SpoolRepair:
             known = connection.execute("SELECT next FROM salvage WHERE aside = ?", (aside,)).fetchone()
             if known is not None:
                 return int(known[0])
-            connection.execute("INSERT INTO salvage VALUES (?, 0)", (aside,))
+            connection.execute("INSERT INTO salvage VALUES (?, 0, ?)", (aside, high))
             connection.execute("UPDATE totals SET next = MAX(next, ?)", (high,))
             connection.executemany(
                 "INSERT OR IGNORE INTO sources VALUES (?, ?, ?)",
@@ -254,10 +271,16 @@ class SpoolRepair:
         connection.execute("UPDATE salvage SET next = ? WHERE aside = ?", (end, aside))
 
     def _finish(self, connection: sqlite3.Connection, found: SpoolFindings, entry: dict[str, str]) -> int:
-        high = self._high(found)
-        gone = {number: ("", "", _LOST) for number in found.must_have_been if 0 <= number < high}
+        # As it was when the repair began: it may have waited for room since.
+        (high,) = connection.execute("SELECT high FROM salvage WHERE aside = ?", (entry["aside"],)).fetchone()
+        gone = {number: _Gone(reason=_LOST_AFTER) for number in found.must_have_been if 0 <= number < high}
+        # What was noted without a sync may be missing after a power cut, or in a log that was cut.
+        states_are_new = self._marks.is_exact and self._marks.marks.next <= found.next
         for number, row in found.rows.items():
-            gone[number] = (row.frame_id, row.case, _LOST)
+            unsent = states_are_new and row.state == "waiting" and row.attempts == 0
+            gone[number] = _Gone(
+                row.frame_id, row.case, _LOST if unsent else _LOST_AFTER, may_be_taken_again=unsent
+            )
         low = self._marks.marks.low
         if found.frames_are_whole:
             low = max(low, found.next)
@@ -265,46 +288,55 @@ class SpoolRepair:
             low = min(gone, default=high)
         for number in (*self._marks.marks.parked, *range(low, high)):
             if not found.frames_are_whole or number >= low:
-                gone.setdefault(number, ("", "", _PERHAPS))
+                gone.setdefault(number, _Gone(reason=_PERHAPS))
         count = self._name(connection, gone)
         connection.execute("UPDATE salvage SET next = ? WHERE aside = ?", (_DONE, entry["aside"]))
         return count
 
-    def _name(self, connection: sqlite3.Connection, gone: dict[int, tuple[str, str, str]]) -> int:
-        """Put into the list of the lost what is not in the spool, and forget the files it came from."""
+    def _name(self, connection: sqlite3.Connection, gone: dict[int, _Gone]) -> int:
+        """Put into the list of the lost what is not in the spool; returns how many."""
         at = now().isoformat()
         count = 0
         for number in sorted(gone):
-            if connection.execute(
+            if not connection.execute(
                 "SELECT 1 FROM frames WHERE sequence = ?1 UNION ALL SELECT 1 FROM lost WHERE sequence = ?1",
                 (number,),
             ).fetchone():
-                continue
-            self.lose(
-                connection,
-                number,
-                frame_id=gone[number][0],
-                case=gone[number][1],
-                at=at,
-                reason=gone[number][2],
-            )
-            count += 1
+                self._list(connection, number, gone[number], at)
+                count += 1
         return count
 
     def lose(
-        self, connection: sqlite3.Connection, number: int, *, frame_id: str, case: str, at: str, reason: str
+        self, connection: sqlite3.Connection, number: int, *, frame_id: str, case: str, unsent: bool
     ) -> None:
-        """Move one frame to the list of the lost, and forget the file it came from."""
-        mark = identity_mark(number, frame_id, case, at, reason)
+        """Move one frame, whose image has rotted, to the list of the lost.
+
+        Args:
+            connection: The database, in a transaction.
+            number: The frame's number.
+            frame_id: Its id.
+            case: Its case.
+            unsent: Whether it was certainly never published, so that its file may be taken again.
+        """
         connection.execute("DELETE FROM frames WHERE sequence = ?", (number,))
         connection.execute("DELETE FROM payloads WHERE sequence = ?", (number,))
+        reason = (
+            _ROTTED
+            if unsent
+            else f"{_ROTTED}; it was published before, so it may be in the record all the same"
+        )
+        gone = _Gone(frame_id, case, reason, may_be_taken_again=unsent)
+        self._list(connection, number, gone, now().isoformat())
+
+    def _list(self, connection: sqlite3.Connection, number: int, gone: _Gone, at: str) -> None:
+        mark = identity_mark(number, gone.frame_id, gone.case, at, gone.reason)
         connection.execute(
             "INSERT OR REPLACE INTO lost VALUES (?, ?, ?, ?, ?, ?, 0)",
-            (number, mark, frame_id, case, at, reason),
+            (number, mark, gone.frame_id, gone.case, at, gone.reason),
         )
-        self.sources_forgotten += connection.execute(
-            "DELETE FROM sources WHERE sequence = ?", (number,)
-        ).rowcount
+        if gone.may_be_taken_again:
+            forgotten = connection.execute("DELETE FROM sources WHERE sequence = ?", (number,))
+            self.sources_forgotten += forgotten.rowcount
 
 
 def damaged_spools(directory: Path) -> list[Path]:

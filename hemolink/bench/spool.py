@@ -1,8 +1,8 @@
 """``hemolink bench spool``: what a frame costs in an almost empty and in a full spool, beside a plain SQLite loop.
 
 The cost is that of a frame's whole life in the spool: add (synced to the disk), find it due, read it, note it as sent, delete it
-on its receipt. Small spool, large spool and plain loop take turns in short blocks, in changing order, so that whatever else
-the machine does hits all three. The ratio compares the blocks of one round with each other.
+on its receipt. Small spool, large spool, a spool that only takes in, and a plain loop of inserts take turns in short blocks, in
+changing order, so that whatever else the machine does hits all of them. The ratio compares the blocks of one round.
 """
 
 import json
@@ -34,7 +34,7 @@ _NEVER = 1e15
 
 @dataclass
 class Course:
-    """One of the three that take turns.
+    """One of those that take turns.
 
     Attributes:
         run: Does one frame and returns the seconds of each step.
@@ -122,7 +122,7 @@ def measure(
     random: Random,
     console: "Console",
 ) -> dict[str, Any]:
-    """Fill both spools, let the three take turns, and return the figures."""
+    """Fill both spools, let all take turns, and return the figures."""
     payload = random.randbytes(size)
     fill_started = time.perf_counter()
     spools = [
@@ -130,10 +130,12 @@ def measure(
         for number, depth in enumerate(depths)
     ]
     fill_s = time.perf_counter() - fill_started
+    adding = _filled(folder / "adding", 0, payload, random, console)
     plain = _plain(folder / "plain.sqlite")
     courses = {
         "small": Course(lambda: _life(spools[0], payload, random)),
         "large": Course(lambda: _life(spools[1], payload, random)),
+        "adding": Course(lambda: _add(adding, payload, random)),
         "plain": Course(lambda: _insert(plain, payload)),
     }
     for turn in range(rounds):
@@ -143,7 +145,7 @@ def measure(
         for course in order:
             course.block(block)
     jolt_ms = _jolt(spools[1])
-    for store in spools:
+    for store in (*spools, adding):
         store.close()
     plain.close()
     return _result(courses, depths=depths, size=size, rate=sum(depths) / fill_s) | {
@@ -201,6 +203,14 @@ def _life(store: "Spool", payload: bytes, random: Random) -> list[float]:
     return [later - earlier for earlier, later in pairwise(times)]
 
 
+def _add(store: "Spool", payload: bytes, random: Random) -> list[float]:
+    """Take one frame in; returns the seconds."""
+    frame = _frame(store.next_sequence, payload, random)
+    started = time.perf_counter()
+    store.add(frame)
+    return [time.perf_counter() - started]
+
+
 def _jolt(store: "Spool") -> float:
     """Return the milliseconds of what an edge does to the whole spool when the broker comes back."""
     started = time.perf_counter()
@@ -225,12 +235,12 @@ def _insert(connection: sqlite3.Connection, payload: bytes) -> list[float]:
 
 
 def _result(courses: dict[str, Course], *, depths: tuple[int, int], size: int, rate: float) -> dict[str, Any]:
-    small, large, plain = (courses[name] for name in ("small", "large", "plain"))
+    small, large, adding, plain = (courses[name] for name in ("small", "large", "adding", "plain"))
     pairs = sorted(two / one for one, two in zip(small.blocks, large.blocks, strict=True))
     ratio = statistics.median(pairs)
     quarter = len(pairs) // 4
-    adds = statistics.median(frame[0] for frame in small.frames)
-    insert = statistics.median(frame[0] for frame in plain.frames)
+    adds, insert = statistics.median(adding.blocks), statistics.median(plain.blocks)
+    share = statistics.median(two / one for one, two in zip(adding.blocks, plain.blocks, strict=True))
     return {
         "small": depths[0],
         "large": depths[1],
@@ -245,9 +255,10 @@ def _result(courses: dict[str, Course], *, depths: tuple[int, int], size: int, r
         "steps_small_us": _steps(small),
         "steps_large_us": _steps(large),
         "plain_insert_us": _us(insert),
+        "add_us": _us(adds),
         "plain_inserts_per_s": round(1 / insert),
         "adds_per_s": round(1 / adds),
-        "adds_of_plain": round(insert / adds, 3),
+        "adds_of_plain": round(share, 3),
         "fill_per_s": round(rate),
     }
 
