@@ -286,7 +286,8 @@ class Agent:
         damaged = damaged_spools(self._settings.directory)
         alarms.set(
             "damaged_spool",
-            f"a damaged spool was set aside as {damaged[-1].name}: have its frames recovered, then remove it"
+            f"a damaged spool was set aside as {damaged[-1].name}: what could be read of it is kept, what is lost is named; "
+            "check the disk, then remove it"
             if damaged
             else "",
         )

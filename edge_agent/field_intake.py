@@ -132,7 +132,10 @@ class FieldIntake:
 
     def _keep(self, raw: RawFrame, *, encoded: Encoded, verdict: Verdict, case: Case, started: float) -> bool:
         """Put a field into the spool, waiting for room if there is none; returns whether it is there."""
-        frame_id = new_frame_id()
+        frame_id = self._frame_id(raw.source)
+        if raw.source and self._is_there(frame_id):
+            self._note(raw.source)
+            return True
         while not self._stopping.is_set():
             frame = self._message(
                 raw, frame_id=frame_id, encoded=encoded, verdict=verdict, case=case, started=started
@@ -161,6 +164,24 @@ class FieldIntake:
             self._stopping.wait(_DISK_LOOK_S)
         logger.warning("stopped before %s could be spooled: it was not acknowledged", raw.name or "a picture")
         return False
+
+    def _frame_id(self, source: str) -> str:
+        """Return the frame's id: of a picture that can be read again, always the same one.
+
+        So a file whose source was forgotten with a damaged disk, and that is taken again after its frame had left, is one
+        frame to the fleet and to the record.
+        """
+        if not source:
+            return new_frame_id()
+        device = f"{self._settings.site}/{self._settings.device}"
+        return sha256(f"{device}|{source}".encode()).hexdigest()[:32]
+
+    def _is_there(self, frame_id: str) -> bool:
+        """Whether the spool holds this very frame."""
+        try:
+            return self._spool.row(frame_id) is not None
+        except SpoolUnavailable:
+            return False  # it says so again when the frame is added
 
     def _message(
         self, raw: RawFrame, *, frame_id: str, encoded: Encoded, verdict: Verdict, case: Case, started: float

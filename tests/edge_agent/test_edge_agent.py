@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,18 @@ def test_every_picture_of_a_folder_is_delivered_once(any_broker, folder, edge_se
         eventually(lambda: agent.status()["finished"])
         assert agent.status()["captured"] == 0
         assert not far.frames
+
+
+def test_a_file_taken_again_after_the_spool_was_lost_is_the_same_frame(
+    embedded_broker, folder, edge_settings, running
+):
+    settings = edge_settings(embedded_broker.port, {"kind": "folder", "path": str(folder(3)), "settle_s": 0})
+    with FarEnd(broker_of(embedded_broker)) as far:
+        for run in (1, 2):
+            with running(settings) as agent:
+                eventually(lambda agent=agent: (s := agent.status())["finished"] and s["settled"] == 3)
+            assert sorted(far.heard.values()) == [run, run, run]
+            shutil.rmtree(settings.directory)
 
 
 @pytest.mark.mosquitto
