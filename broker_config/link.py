@@ -12,9 +12,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import Any, Literal
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -32,10 +31,10 @@ from broker_config.paho_client import (
     new_client,
     open_connection,
     ping,
-    subscribe,
 )
 from broker_config.send_queue import SendQueue
-from broker_config.traffic import IncomingMessage, PublishResult, Subscription
+from broker_config.subscribing import Subscribing
+from broker_config.traffic import IncomingMessage, PublishResult
 from broker_config.window import Window
 
 logger = logging.getLogger(__name__)
@@ -76,13 +75,11 @@ class Link:
         self._mailbox: Mailbox | None = None
         self._stop = threading.Event()
         self.window = Window(options)
+        self._subscribing = Subscribing(options)
         # From here on only the network thread looks.
         self._keepalive: KeepAlive | None = None
-        self._unsubscribing: dict[int, Future[bool]] = {}
         self._accepted = False
         self._served = False
-        self._wanted: Sequence[Subscription] = ()
-        self._suback_mid: int | None = None
         self.end = ""
         self.ending: Ending = "stopped"
         self.taken_over = False
@@ -110,8 +107,7 @@ class Link:
         """Unsubscribe; the future says whether the broker confirmed it."""
         done: Future[bool] = Future()
         # First here, for a connection that has not subscribed yet, and then at the broker, for one that has.
-        kept = tuple(one for one in self._options.subscriptions if one.topic_filter != topic_filter)
-        self._options = replace(self._options, subscriptions=kept)
+        self._subscribing.forget(topic_filter)
         mailbox = self._mailbox
         if mailbox is None:
             done.set_result(False)
@@ -148,9 +144,7 @@ class Link:
             logger.exception("the connection to %s ended by a fault", reasons.address(self._options.broker))
             self._note("fault", "the connection ended by a fault; see the log: trying again")
         finally:
-            for done in self._unsubscribing.values():
-                done.set_result(False)
-            self._unsubscribing.clear()
+            self._subscribing.end()
             self.window.fail(mailbox.close(), self.end or "the session was stopped")
 
     def _dial(self) -> Client | None:
@@ -256,11 +250,7 @@ class Link:
         for mid in mailbox.take_acks():
             client.ack(mid, 1)
         for topic_filter, done in mailbox.take_unsubscriptions() if mailbox.is_open else ():
-            rc, sent = client.unsubscribe(topic_filter)
-            if rc == _OK and sent is not None:
-                self._unsubscribing[sent] = done
-            else:
-                done.set_result(False)
+            self._subscribing.leave(client, topic_filter, done)
         while True:
             if client.want_write():
                 rc = client.loop_write()
@@ -307,32 +297,20 @@ class Link:
         asked_s = getattr(properties, "ServerKeepAlive", 0)
         if self._keepalive is not None and asked_s:
             self._keepalive.agree(asked_s)
-        self._wanted = self._options.subscriptions
-        if self._wanted:
-            self._suback_mid = subscribe(client, self._wanted, v5=self._options.v5)
-        else:
+        if not self._subscribing.ask(client):
             self._become_ready()
 
     def _subscribed(self, client: Client, _data: Any, mid: int, reason_codes: Any, _properties: Any) -> None:
-        if mid != self._suback_mid:
+        if not self._subscribing.answers(mid):
             return
-        for subscription, reason in zip(self._wanted, reason_codes, strict=False):
-            if not reason.is_failure:
-                continue
-            sentence = (
-                f"the broker at {reasons.address(self._options.broker)} refused the subscription "
-                f"{subscription.topic_filter} ({str(reason).lower()}): allow it in the broker's access rules, or "
-                "use a broker that supports it (the embedded one has no shared subscriptions)"
-            )
-            if not subscription.required:
-                logger.warning("%s; going on without it", sentence)
-                continue
-            self._note("refused", sentence)
-            connection = client.socket()
-            if connection is not None:
-                connection.shutdown(socket.SHUT_RDWR)
+        refusal = self._subscribing.refusal(reason_codes)
+        if not refusal:
+            self._become_ready()
             return
-        self._become_ready()
+        self._note("refused", refusal)
+        connection = client.socket()
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RDWR)
 
     def _become_ready(self) -> None:
         self._served = True
@@ -341,9 +319,7 @@ class Link:
     def _unsubscribed(
         self, _client: Client, _data: Any, mid: int, reason_codes: Any, _properties: Any
     ) -> None:
-        done = self._unsubscribing.pop(mid, None)
-        if done is not None:  # 3.1.1 has no reason codes
-            done.set_result(not any(reason.is_failure for reason in reason_codes))
+        self._subscribing.left(mid, reason_codes)
 
     def _received(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         mid, qos = message.mid, message.qos
