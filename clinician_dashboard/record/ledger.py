@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from broker_config.messages import DeviceState
@@ -31,6 +31,10 @@ from clinician_dashboard.record.tables import GapRow, LedgerRow
 
 Device = tuple[str, str]
 MAX_AGAIN = 1000
+MAX_RANGES = 10_000
+"""Of one device. With so many open, higher numbers wait until some close: only a hostile device numbers like that."""
+MAX_DEVICES = 10_000
+CACHED_DEVICES = 1000
 
 
 @dataclass
@@ -62,13 +66,16 @@ class Ledger:
 
     def arrived(self, session: Session, device: Device, number: int) -> None:
         """Note that a frame of that number exists; it is open until it is recorded."""
-        page = self._page(session, device) or self._begin(device, base=number)
-        self._raise_top(page, number + 1)
+        page = self._page(session, device) or self._begin(session, device, base=number)
+        if page is not None:
+            self._raise_top(page, number + 1)
 
     def close(self, session: Session, device: Device, number: int) -> None:
         """Note that the frame of that number was recorded, or told as a dead letter."""
         self.arrived(session, device, number)
-        page = self._pages[device]
+        page = self._pages.get(device)
+        if page is None:
+            return
         if page.ranges.close(number):
             page.dirty = True
         elif len(page.again) < MAX_AGAIN:
@@ -89,7 +96,9 @@ class Ledger:
             if following is None:
                 return
             everything_is_here = state.spooled + state.parked + state.damaged >= following
-            page = self._begin(device, base=0 if everything_is_here else following)
+            page = self._begin(session, device, base=0 if everything_is_here else following)
+            if page is None:
+                return
         row = page.row
         if following is None:
             following = row.top
@@ -142,6 +151,8 @@ class Ledger:
             else:
                 session.execute(insert(LedgerRow), [{"site": site, "device": device, **values}])
             page.known, page.dirty = True, False
+        if len(self._pages) > CACHED_DEVICES:
+            self._pages.clear()
 
     # Pages
 
@@ -161,13 +172,16 @@ class Ledger:
         page = self._pages[device] = _Page(row, Ranges(Span(*gap) for gap in gaps), known=True)
         return page
 
-    def _begin(self, device: Device, *, base: int) -> _Page:
+    def _begin(self, session: Session, device: Device, *, base: int) -> _Page | None:
+        unwritten = sum(not page.known for page in self._pages.values())
+        if (session.scalar(select(func.count()).select_from(LedgerRow)) or 0) + unwritten >= MAX_DEVICES:
+            return None
         row = LedgerRow(site=device[0], device=device[1], generation=0, base=base, top=base, held=0, parked=0)
         page = self._pages[device] = _Page(row, Ranges(), known=False, dirty=True)
         return page
 
     def _raise_top(self, page: _Page, top: int) -> None:
-        if top > page.row.top:
+        if top > page.row.top and len(page.ranges) < MAX_RANGES:
             page.ranges.open(page.row.top, top - 1, at=self._clock())
             page.row.top = top
             page.dirty = True

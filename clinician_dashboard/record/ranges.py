@@ -33,6 +33,9 @@ class Ranges:
     def __iter__(self) -> Iterator[Span]:
         return iter(self._spans)
 
+    def __len__(self) -> int:
+        return len(self._spans)
+
     def __contains__(self, number: int) -> bool:
         return self._place(number) is not None
 

@@ -210,12 +210,40 @@ class RecordReader:
         """Return how many frames a person must see to: rejected ones, and ones that never came."""
         return self.rejected() + sum(one.count for one in self.missing())
 
-    def fleet(self) -> tuple[Sequence[DeviceRow], Sequence[WorkerRow]]:
-        """Return every device and every worker that ever announced itself."""
+    def fleet(self, *, limit: int = 200, offset: int = 0) -> tuple[Sequence[DeviceRow], Sequence[WorkerRow]]:
+        """Return devices and workers that ever announced themselves, by site and name.
+
+        Args:
+            limit: Most of each.
+            offset: How many of each to pass over.
+        """
         with self._record.session() as session:
-            devices = session.scalars(select(DeviceRow).order_by(DeviceRow.site, DeviceRow.device)).all()
-            workers = session.scalars(select(WorkerRow).order_by(WorkerRow.worker)).all()
+            devices = session.scalars(
+                select(DeviceRow).order_by(DeviceRow.site, DeviceRow.device).limit(limit).offset(offset)
+            ).all()
+            workers = session.scalars(
+                select(WorkerRow).order_by(WorkerRow.worker).limit(limit).offset(offset)
+            ).all()
         return devices, workers
+
+    def fleet_size(self) -> tuple[int, int]:
+        """Return how many devices and how many workers are known."""
+        with self._record.session() as session:
+            devices = session.scalar(select(func.count()).select_from(DeviceRow)) or 0
+            return devices, session.scalar(select(func.count()).select_from(WorkerRow)) or 0
+
+    def spooled(self) -> int:
+        """Return how many frames wait in the microscopes' spools, as they last said."""
+        with self._record.session() as session:
+            return int(session.scalar(select(func.sum(DeviceRow.state["spooled"].as_integer()))) or 0)
+
+    def simulated_devices(self) -> set[tuple[str, str]]:
+        """Return the site and name of each device that says it is simulated."""
+        with self._record.session() as session:
+            rows = session.execute(
+                select(DeviceRow.site, DeviceRow.device).where(DeviceRow.state["simulated"].as_boolean())
+            )
+            return {(site, device) for site, device in rows}
 
     def tallies(self) -> Sequence[TallyRow]:
         """Return every counter."""

@@ -96,11 +96,17 @@ def _add_cases(router: APIRouter, context: Context) -> None:
 
 def _add_fleet(router: APIRouter, context: Context) -> None:
     @router.get("/fleet")
-    def fleet() -> dict[str, Any]:
-        """Every device and worker: whether it is there, its last state, and what of a device's frames never came."""
-        devices, workers = context.reader.fleet()
+    def fleet(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 500,
+        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    ) -> dict[str, Any]:
+        """Devices and workers: whether each is there, its last state, and what of a device's frames never came."""
+        devices, workers = context.reader.fleet(limit=limit, offset=offset)
+        device_count, worker_count = context.reader.fleet_size()
         missing = {(one.site, one.device): one for one in context.reader.missing()}
         return {
+            "device_count": device_count,
+            "worker_count": worker_count,
             "devices": [
                 fleet_fields(fleet_member(row, missing.get((row.site, row.device)))) for row in devices
             ],

@@ -20,6 +20,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 PAGE_SIZE = 60
 FRAMES_PER_PAGE = 48  # full rows of two, three, four, six and eight
 LETTERS_PER_PAGE = 50
+FLEET_PER_PAGE = 120
 THUMBNAILS = 3
 
 
@@ -154,8 +155,7 @@ class Pages:
         last_page = max(1, -(-unresolved // LETTERS_PER_PAGE))
         page = min(page, last_page)
         rejections = reader.rejections(limit=LETTERS_PER_PAGE, offset=(page - 1) * LETTERS_PER_PAGE)
-        devices, _workers = reader.fleet()
-        simulated = {(row.site, row.device) for row in devices if row.state.get("simulated")}
+        simulated = reader.simulated_devices()
         missing = [one for one in reader.missing() if one.count]
         return {
             "feed_id": feed_id,
@@ -174,14 +174,23 @@ class Pages:
             or any((one.site, one.device) in simulated for one in missing),
         }
 
-    def fleet(self) -> dict[str, Any]:
+    def fleet(self, *, page: int) -> dict[str, Any]:
         """Return what the fleet page shows."""
         feed_id = self._feed_id()
-        devices, workers = self._context.reader.fleet()
+        device_count, worker_count = self._context.reader.fleet_size()
+        last_page = max(1, -(-max(device_count, worker_count) // FLEET_PER_PAGE))
+        page = min(page, last_page)
+        devices, workers = self._context.reader.fleet(
+            limit=FLEET_PER_PAGE, offset=(page - 1) * FLEET_PER_PAGE
+        )
         missing = {(one.site, one.device): one for one in self._context.reader.missing()}
         return {
             "feed_id": feed_id,
             "page": "fleet",
+            "number": page,
+            "last_page": last_page,
+            "device_count": device_count,
+            "worker_count": worker_count,
             "devices": [views.fleet_member(row, missing.get((row.site, row.device))) for row in devices],
             "workers": [views.fleet_member(row) for row in workers],
             "fleet_model": self._context.ingest().fleet_model,
@@ -206,7 +215,7 @@ class Pages:
             "exposure": self._context.exposure(),
             "receipts_waiting": self._context.receipts_waiting(),
             "tallies": self._context.reader.tallies(),
-            "spooled": sum(row.state.get("spooled", 0) for row in self._context.reader.fleet()[0]),
+            "spooled": self._context.reader.spooled(),
             "needed": summary["rejected"] + summary["missing"],
             "simulated": summary["simulated"],
         }
@@ -246,6 +255,13 @@ def page_router(pages: Pages) -> APIRouter:
     def frame(request: Request, frame_id: FrameId) -> Response:
         return pages.answer(request, "parts/frame.html", **pages.frame(frame_id))
 
+    _add_operators_pages(router, pages)
+    return router
+
+
+def _add_operators_pages(router: APIRouter, pages: Pages) -> None:
+    number = Annotated[int, Query(ge=1, le=100_000)]
+
     @router.get("/attention")
     def attention(request: Request, page: number = 1) -> Response:
         return pages.answer(request, "attention.html", **pages.attention(page=page))
@@ -254,19 +270,18 @@ def page_router(pages: Pages) -> APIRouter:
     def attention_parts(request: Request, page: number = 1) -> Response:
         return pages.parts(request, "parts/attention.html", **pages.attention(page=page))
 
-    for name in ("fleet", "health"):
-        _add_plain_page(router, pages, name)
-    return router
+    @router.get("/fleet")
+    def fleet(request: Request, page: number = 1) -> Response:
+        return pages.answer(request, "fleet.html", **pages.fleet(page=page))
 
+    @router.get("/fragments/fleet")
+    def fleet_parts(request: Request, page: number = 1) -> Response:
+        return pages.parts(request, "parts/fleet.html", **pages.fleet(page=page))
 
-def _add_plain_page(router: APIRouter, pages: Pages, name: str) -> None:
-    build = getattr(pages, name)
+    @router.get("/health")
+    def health(request: Request) -> Response:
+        return pages.answer(request, "health.html", **pages.health())
 
-    def whole(request: Request) -> Response:
-        return pages.answer(request, f"{name}.html", **build())
-
-    def parts(request: Request) -> Response:
-        return pages.parts(request, f"parts/{name}.html", **build())
-
-    router.add_api_route(f"/{name}", whole, methods=["GET"])
-    router.add_api_route(f"/fragments/{name}", parts, methods=["GET"])
+    @router.get("/fragments/health")
+    def health_parts(request: Request) -> Response:
+        return pages.parts(request, "parts/health.html", **pages.health())

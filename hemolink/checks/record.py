@@ -30,7 +30,7 @@ def _check_file(path: Path) -> Finding:
         return fault(
             AREA,
             f"{path} is damaged ({reason})",
-            "stop the dashboard and restore the file from a backup; never delete the images beside it",
+            "stop the dashboard and bring the last backup back with 'hemolink dashboard restore'; never delete the images beside it",
         )
     return fine(AREA, f"{path} is whole")
 

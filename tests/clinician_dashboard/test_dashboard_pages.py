@@ -320,3 +320,13 @@ def test_what_needs_a_person_is_shown_a_page_at_a_time(place, make, eventually):
     assert desk.http.get("/attention", params={"page": 9}).text.count('class="letter"') == 10
     answer = desk.http.get("/api/v1/rejections", params={"limit": 5, "offset": 58}).json()
     assert (answer["matching"], [one["code"] for one in answer["rejections"]]) == (60, ["code_1", "code_0"])
+
+
+def test_a_large_fleet_is_shown_a_page_at_a_time(place, another, eventually):
+    desk, far = place
+    far.send(*(another("ward", f"scope-{number:03}").state(spooled=2) for number in range(130)))
+    eventually(lambda: desk.http.get("/api/v1/fleet").json()["device_count"] == 130)
+    first, second = (desk.http.get("/fleet", params={"page": page}).text for page in (1, 2))
+    assert (first.count("<h3>"), second.count("<h3>")) == (120, 10)
+    assert "scope-129" in second
+    assert "260 frames" in desk.http.get("/health").text
