@@ -125,28 +125,22 @@ class Dispatcher:
         window = min(self._settings.window, self._session.receive_maximum)
         return max(1, window) - len(self.flights)
 
-    def publish_due(self, *, excluding: tuple[str, ...]) -> list[SpoolRow]:
-        """Publish as many frames as may go, and return them.
-
-        Args:
-            excluding: Frames that are not to be sent, beside those under way.
+    def publish_due(self) -> None:
+        """Publish as many of the frames that are due as may go.
 
         Raises:
             SpoolUnavailable: If the spool cannot be read.
         """
         places = self._places
         if places <= 0 or not self._session.connected or self._hold.next_at > self._clock():
-            return []
-        under_way = tuple(flight.frame_id for flight in self.flights)
-        rows = self._spool.next_due(
-            self._clock(), excluding=(*under_way, *self._stumbles.resting, *excluding), limit=places
-        )
+            return
+        excluding = (*(flight.frame_id for flight in self.flights), *self._stumbles.resting)
+        rows = self._spool.next_due(self._clock(), excluding=excluding, limit=places)
         self._found_none = not rows
         flights = self._mark(rows)
         for row, flight in zip(rows, flights, strict=True):
             if flight is not None:
                 self._publish(row, flight)
-        return rows
 
     def _mark(self, rows: list[SpoolRow]) -> list[Flight | None]:
         """Note in the spool what is about to be sent, in one transaction."""

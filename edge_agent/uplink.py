@@ -139,7 +139,7 @@ class Uplink:
             leave=self._inbox.put,
         )
         self._undeleted: dict[str, None] = {}
-        self._recorded_at = self._asking_since = clock()
+        self._connected_at = self._recorded_at = self._asking_since = clock()
         self._lapsed = 0
         self._come = ""
         self._welcome_at = 0.0
@@ -247,7 +247,7 @@ class Uplink:
             self._go_on(self._come)
             self._come = ""
         self._weigh_the_fleet()
-        self._dispatcher.publish_due(excluding=tuple(self._undeleted))
+        self._dispatcher.publish_due()
         self._notices.send()
 
     def _hear(self, word: _Word) -> None:
@@ -260,6 +260,7 @@ class Uplink:
             case NoticeOutcome():
                 self._notices.heard(word)
             case _Connected():
+                self._connected_at = self._clock()
                 self._notices.try_now()
                 self._go_on("the broker")
             case _WorkerWord(state=None):
@@ -304,10 +305,14 @@ class Uplink:
             )
 
     def _on_lease_over(self, lease: Lease) -> None:
-        """Diagnosed, and not recorded in time: due again; and if nothing at all was recorded, the record is away."""
+        """Diagnosed, and not recorded in time: due again.
+
+        If nothing at all was recorded in that time, over one and the same connection, the record is away.
+        """
         self._dispatcher.flights.end(lease.frame_id)
         logger.info("diagnosed and not recorded in time: due again", extra={"frame_id": lease.frame_id})
-        if self._recorded_at < lease.granted_at:
+        heard_all = self._session.connected and self._connected_at < lease.granted_at
+        if heard_all and self._recorded_at < lease.granted_at:
             silent_s = self._clock() - self._recorded_at
             self._hold.put(
                 "no_record",
@@ -317,6 +322,8 @@ class Uplink:
 
     def _listen_for_silence(self, lapsed: int) -> None:
         """Hold frames when several have gone out in vain and no receipt of any kind has come since."""
+        if not self._session.connected:
+            return  # it is not the far end that is silent
         self._lapsed += lapsed
         if not self._dispatcher.flights and not self._lapsed:
             self._asking_since = self._clock()
