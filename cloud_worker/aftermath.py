@@ -25,6 +25,7 @@ class Aftermath:
         self._journal = journal
         self._suspects = suspects
         self._asked_for: Sequence[Leftover] = ()
+        self._condemned: Sequence[Leftover] = ()
 
     def look_back(self, birth: int) -> None:
         """Remember the deaths before anything can kill this process, and begin the journal anew.
@@ -47,6 +48,9 @@ class Aftermath:
             for one in leftovers
             if one.frame_id and one.site and not (one.at_work and one.sha256 in again)
         ]
+        self._condemned = [
+            one for one in leftovers if one.at_work and self._suspects.verdict(one.sha256) == "condemned"
+        ]
         if leftovers:
             logger.warning(
                 "the last process died with %d frames in hand, %d of them at work: these are run alone from now on, and "
@@ -64,13 +68,20 @@ class Aftermath:
             )
 
     def receipts(self, answers: Answers) -> Iterator[Publication]:
-        """Compose, once, what spares the edges their patience: ``retry`` for what the dead process had taken.
+        """Compose, once, what the edges are to know at once.
+
+        That is ``retry`` for what the dead process had taken, which spares them their patience; and the dead letter of a
+        frame that this death condemned, before it can visit another worker.
 
         Args:
-            answers: Composes the receipts.
+            answers: Composes what is published.
         """
         asked_for, self._asked_for = self._asked_for, ()
+        condemned, self._condemned = self._condemned, ()
         for one in asked_for:
             yield answers.receipt_for(
                 one.frame_id, site=one.site, device=one.device, status="retry", reason=_DIED
             )
+        for one in condemned:
+            if one.frame_id and one.site:
+                yield from answers.posthumous(one, self._suspects.sentence(one.sha256))

@@ -5,13 +5,15 @@ import logging
 from collections.abc import Collection
 
 from broker_config.delivery import Publication, publication
-from broker_config.messages import ModelIdentity, Receipt, ReceiptStatus, now
+from broker_config.messages import ModelIdentity, Receipt, ReceiptStatus, Rejection, now
 from broker_config.topics import Topics
 from cloud_worker import diagnosis
 from cloud_worker.dead_letters import DeadLetters
 from cloud_worker.errors import FrameRejected
 from cloud_worker.job import Job
+from cloud_worker.journal import Leftover
 from cloud_worker.publishing import Outcome
+from cloud_worker.suspects import DEATHS_ALONE
 from model_zoo.predictor import Prediction
 
 logger = logging.getLogger(__name__)
@@ -77,6 +79,32 @@ class Answers:
             self.receipt(job, "rejected", reason=f"{error.code}: {error}"),
             rejected=error.code,
         )
+
+    def posthumous(self, frame: Leftover, error: FrameRejected) -> tuple[Publication, Publication]:
+        """Return dead letter and receipt of a frame whose payload died with the process that had it; its edge has it."""
+        message = Rejection(
+            frame_id=frame.frame_id,
+            site=frame.site,
+            device=frame.device,
+            sequence=frame.sequence,
+            code=error.code,
+            reason=str(error)[:_MAX_REASON],
+            attempts=DEATHS_ALONE,
+            payload_sha256=frame.sha256,
+            by=self._worker,
+            at=now(),
+        )
+        logger.warning("rejected (%s): %s", error.code, error, extra={"frame_id": frame.frame_id})
+        topic = self._topics.frame(frame.site, frame.device, "routine")
+        self._dead_letters.keep(None, message, topic=topic)
+        receipt = self.receipt_for(
+            frame.frame_id,
+            site=frame.site,
+            device=frame.device,
+            status="rejected",
+            reason=f"{error.code}: {error}",
+        )
+        return publication(self._topics.rejected(frame.site, frame.device), message), receipt
 
     def receipt(self, job: Job, status: ReceiptStatus, *, reason: str = "") -> Publication | None:
         """Return the receipt for a job; none where nobody can be told."""

@@ -86,11 +86,11 @@ class DeadLetters:
         with self._lock:
             self._held = sizes
 
-    def keep(self, payload: bytes, rejection: Rejection, *, topic: str) -> None:
+    def keep(self, payload: bytes | None, rejection: Rejection, *, topic: str) -> None:
         """Put one payload away. A disk that is full is logged: the dead letter is still published.
 
         Args:
-            payload: The bytes as they came.
+            payload: The bytes as they came; none if they are not at hand.
             rejection: The message about it.
             topic: Where it was published, empty if that was no frame topic.
         """
@@ -98,24 +98,24 @@ class DeadLetters:
         with self._lock:
             try:
                 earlier = self.note(name) if name in self._held else None
-                kept = len(payload) <= self._settings.max_bytes
+                kept = payload is not None and len(payload) <= self._settings.max_bytes
                 note = Note(
                     sha256=name,
                     topic=topic,
                     code=rejection.code,
                     reason=rejection.reason,
                     frame_id=rejection.frame_id,
-                    payload_bytes=len(payload),
+                    payload_bytes=len(payload or b""),
                     by=rejection.by,
                     at=rejection.at,
                     times=earlier.times + 1 if earlier else 1,
                     kept=kept,
                 )
-                if kept and not self._path(name).exists():
+                if payload is not None and kept and not self._path(name).exists():
                     _write(self._path(name), payload)
                 _write(self._note_path(name), note.model_dump_json(indent=2).encode() + b"\n")
                 self._held.pop(name, None)
-                self._held[name] = len(payload) if kept else 0
+                self._held[name] = len(payload) if payload is not None and kept else 0
                 self._prune()
             except OSError as error:
                 logger.error(  # noqa: TRY400 - the cause is in the message

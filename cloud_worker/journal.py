@@ -19,15 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker_config.errors import SettingsError, TopicError
+from broker_config.messages import LARGEST_COUNT
 from broker_config.topics import check_level
 from cloud_worker.errors import EngineLost
 from cloud_worker.job import Job
 
-_MAGIC = b"HLJ1"
+_MAGIC = b"HLJ2"
 _HEADER = struct.Struct("<4sIQ")  # magic, slots, birth
 _HEADER_BYTES = 256
 _SLOT_BYTES = 256
-_BODY = struct.Struct("<32s32s97s")  # SHA-256 of the payload, frame id, site/device
+_BODY = struct.Struct("<32s32s97sQ")  # SHA-256 of the payload, frame id, site/device, number at the device
+_NO_SEQUENCE = 2**64 - 1
 _NO_KEY = bytes(32)
 _FRAME_ID = re.compile(rb"[0-9a-f]{32}")
 
@@ -43,6 +45,7 @@ class Leftover:
         frame_id: Its id, empty if that could not be read.
         site: The site of its device, empty if it came on no frame topic.
         device: Its device, likewise.
+        sequence: Its number at its device, none if that could not be read.
         at_work: Whether it was being decoded or inferred, and so may be why.
         alone: Whether nothing else was.
         hung: Whether it had been at that for too long.
@@ -52,6 +55,7 @@ class Leftover:
     frame_id: str
     site: str
     device: str
+    sequence: int | None
     at_work: bool
     alone: bool
     hung: bool
@@ -125,7 +129,10 @@ class Journal:
         """Note that a job was taken."""
         frame_id = job.frame_id or ""
         where = f"{job.topic.site}/{job.topic.device}" if job.topic is not None else ""
-        body = _BODY.pack(_NO_KEY, frame_id.encode(), where.encode())
+        sequence = job.sequence
+        body = _BODY.pack(
+            _NO_KEY, frame_id.encode(), where.encode(), _NO_SEQUENCE if sequence is None else sequence
+        )
         with self._lock:
             if self._map is None or not self._free:
                 return
@@ -214,7 +221,7 @@ def _read(slot: bytes) -> Leftover | None:
     state = slot[0]
     if not state & _TAKEN or len(slot) < 1 + _BODY.size:
         return None
-    key, frame_id, where = _BODY.unpack_from(slot, 1)
+    key, frame_id, where, sequence = _BODY.unpack_from(slot, 1)
     frame_id, where = frame_id.rstrip(b"\0"), where.rstrip(b"\0")
     try:
         site, _, device = where.decode("ascii").partition("/")
@@ -230,6 +237,7 @@ def _read(slot: bytes) -> Leftover | None:
         frame_id=frame_id.decode(),
         site=site,
         device=device,
+        sequence=sequence if sequence <= LARGEST_COUNT else None,
         at_work=bool(state & _AT_WORK) and key != _NO_KEY,
         alone=bool(state & _ALONE),
         hung=bool(state & _HUNG),
