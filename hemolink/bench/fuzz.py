@@ -120,7 +120,7 @@ def _run(
     attack.drain()
     reasons = {role: attack.ledger.reasons(role) for role in DAEMONS}
     heard = {role: attack.ledger.heard(role) for role in DAEMONS}
-    attack.look()
+    attack.look(everywhere=True)
     daemons = {
         role: DaemonReport(
             sent=heard[role],
@@ -204,6 +204,7 @@ def _good(attack: "Attack") -> dict[str, Any]:
 
 def _judge(report: "Report", site: "Site") -> None:
     """Add to the findings what only the whole run shows."""
+    from hemolink.bench.hostile.ledger import MALFORMED  # noqa: PLC0415 - as above
     from hemolink.bench.hostile.report import MAX_GROWTH_MB  # noqa: PLC0415 - as above
     from hemolink.bench.hostile.site import (  # noqa: PLC0415
         LOG_BYTES,
@@ -224,6 +225,11 @@ def _judge(report: "Report", site: "Site") -> None:
         if row.growth_mb > MAX_GROWTH_MB:
             blame(
                 f"the {role} grew by {row.growth_mb:.0f} MB after its warm-up; {MAX_GROWTH_MB:.0f} MB are allowed"
+            )
+        refused = sum(count for reason, count in row.reasons.items() if reason in MALFORMED)
+        if refused < report.findings.malformed[role]:
+            blame(
+                f"the {role} was sent {report.findings.malformed[role]} malformed messages and counts {refused} as such"
             )
         limit = (LOG_BYTES + LOG_BYTES_A_MESSAGE * report.messages) / 1e6
         if row.log_mb > limit:

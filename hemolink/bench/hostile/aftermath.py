@@ -51,5 +51,5 @@ def restart(attack: Attack, site: Site) -> dict[str, Any]:
         took[role] = round(time.monotonic() - began, 1)
     attack.see_again()
     attack.give_pictures(PICTURES)
-    attack.look()
+    attack.look(everywhere=True)
     return took

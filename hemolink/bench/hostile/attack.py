@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from hemolink.bench.hostile.ledger import DAEMONS, MARK_TOPIC, Ledger, Tap, receivers
+from hemolink.bench.hostile.ledger import DAEMONS, MARK_TOPIC, Ledger, Tap, is_malformed, receivers
 from hemolink.bench.hostile.mqtt import BrokerHungUp, Publisher
 from hemolink.bench.hostile.pages import Browser
 from hemolink.bench.hostile.shot import Shot
@@ -30,6 +30,7 @@ class Findings:
     Attributes:
         sent: Hostile messages by family.
         to: Hostile messages by family and daemon; nobody and the broker's own refusals included.
+        malformed: Those that the contract cannot read, by daemon; the rest is well formed and hostile in what it says.
         faults: What was wrong, in sentences, each once.
         vanished: Reproducers of messages that no counter knows: daemon, family, what, topic, payload.
         crashes: Processes that ended.
@@ -38,6 +39,7 @@ class Findings:
 
     sent: Counter[str] = field(default_factory=Counter)
     to: dict[str, Counter[str]] = field(default_factory=dict)
+    malformed: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     vanished: list[dict[str, str]] = field(default_factory=list)
     crashes: int = 0
@@ -97,7 +99,7 @@ class Attack:
         self._tap.start()
         self._quiet()
         self._ledger.open()
-        self.look()
+        self.look(everywhere=True)
 
     def stop(self) -> None:
         """Hang up."""
@@ -143,8 +145,8 @@ class Attack:
         if not self._tap.wait_mark(mark.payload):
             self.findings.blame("the broker did not pass everything on within 20 s")
 
-    def look(self) -> None:
-        """See that every process lives, is healthy, logs decently, and that the pages stand."""
+    def look(self, *, everywhere: bool = False) -> None:
+        """See that every process lives, is healthy, logs decently, and that the pages stand: some of them, or all."""
         began = time.monotonic()
         for role, watched in self._site.daemons.items():
             if words := watched.dead():
@@ -159,7 +161,7 @@ class Attack:
             self.findings.blame(
                 *(f"the {role}'s log holds {fault}" for fault in faults_in_log(watched.new_log()))
             )
-        self.findings.blame(*self.browser.look())
+        self.findings.blame(*self.browser.look(everywhere=everywhere))
         self.spent_s["looking"] += time.monotonic() - began
 
     def see_again(self) -> None:
@@ -197,8 +199,11 @@ class Attack:
 
     def _count(self, shot: Shot) -> None:
         topic = shot.topic.decode("utf-8", "replace")
-        for role in receivers(topic) or ("nobody",):
+        roles = receivers(topic)
+        for role in roles or ("nobody",):
             self._tally(shot.family, role)
+        if roles and is_malformed(topic, shot.payload):
+            self.findings.malformed.update(roles)
 
     def _tally(self, family: str, whom: str) -> None:
         self.findings.to.setdefault(family, Counter())[whom] += 1

@@ -11,7 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from broker_config.codec import decode
+from broker_config.delivery import DELIVERY
+from broker_config.errors import DecodeError, TopicError
 from broker_config.topics import Topics
+from hemolink.bench.hostile.honest import TYPES
 from hemolink.bench.hostile.mqtt import Listener
 from hemolink.bench.hostile.shot import DEVICE, ROOT, SITE
 
@@ -67,6 +71,26 @@ def _matches(topic_filter: str, levels: list[str]) -> bool:
     return len(wanted) == len(levels) and all(
         one in ("+", level) for one, level in zip(wanted, levels, strict=True)
     )
+
+
+MALFORMED = frozenset(
+    {
+        *("empty", "not_json", "not_cbor", "not_a_map", "invalid_field", "unknown_version", "too_large"),
+        *("unknown_topic", "wrong_topic", "retained", "joined"),
+    }
+)
+"""Reasons under which a message may stand that the contract cannot read; joined: the same one again while in hand."""
+
+
+def is_malformed(topic: str, payload: bytes) -> bool:
+    """Return whether the contract refuses a message: its topic, or what it holds."""
+    try:
+        kind = _TOPICS.parse(topic).kind
+        if payload or not DELIVERY[kind].retain:  # nothing at all clears what a broker retains
+            decode(payload, TYPES[kind])
+    except (DecodeError, TopicError):
+        return True
+    return False
 
 
 def parse(text: str) -> Samples:

@@ -113,6 +113,7 @@ class Report:
                 role: {
                     "sent": row.sent,
                     "counted": row.counted,
+                    "malformed": self.findings.malformed[role],
                     "reasons": dict(row.reasons.most_common()),
                     "rss_mb_before": round(row.before_mb, 1),
                     "rss_mb_after": round(row.after_mb, 1),
@@ -148,6 +149,7 @@ class Report:
             lines += [
                 "",
                 row.line(role),
+                f"{self.findings.malformed[role]:>12}  of them malformed by the contract; what became of all:",
                 *(f"{count:>12}  {why}" for why, count in row.reasons.most_common()),
             ]
         good = self.good
