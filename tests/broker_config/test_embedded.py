@@ -115,12 +115,19 @@ def test_what_was_in_flight_to_a_subscriber_that_drops_is_gone_and_a_resend_repl
     """Why the edge resends until it has a receipt: the PUBACK came, and nobody had the frame."""
     broker = settings_for(embedded_broker.port, "3.1.1")
     with RoughLine(broker.port) as line, running(broker, "edge") as edge:
-        options = {"client_id": "worker", "manual_ack": True, "clean_start": False}
+        told: queue.Queue[str] = queue.Queue()
+        options = {
+            "client_id": "worker",
+            "manual_ack": True,
+            "clean_start": False,
+            "on_disconnected": told.put,
+        }
         with listening(settings_for(line.port, "3.1.1"), "a/+", **options) as inbox:
             assert edge.publish(message("a/b", b"frame")).reason_code == 0
             lost = inbox.get(timeout=5)
             line.cut()
-            eventually(lambda: lost.acknowledge() is False)
+            assert told.get(timeout=10)
+            assert lost.acknowledge() is False
             # Whether the broker sends it again by itself does not matter; that a resend arrives does.
             eventually(lambda: edge.publish(message("a/b", b"again")) and not inbox.empty())
             assert inbox.get(timeout=5).payload in (b"frame", b"again")
