@@ -223,7 +223,7 @@ class Uplink:
         if self._come:
             times.append(self._welcome_at)
         now = self._clock()
-        return max(0.0, min((time - now for time in times if time is not None), default=_LOOK_S))
+        return max(0.0, min([_LOOK_S, *(time - now for time in times if time is not None)]))
 
     def _turn(self, words: list[_Word]) -> None:
         """Take in what was left here, bring the spool up to date, publish what is due."""

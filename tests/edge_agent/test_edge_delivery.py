@@ -13,7 +13,8 @@ import yaml
 from broker_config.codec import decode
 from broker_config.delivery import publication
 from broker_config.messages import DeviceState, now
-from broker_config.mosquitto import MosquittoProcess
+from broker_config.mosquitto import MosquittoProcess, render_passwords
+from broker_config.roles import Member, render_acl
 from broker_config.session import Session, Subscription
 from broker_config.settings import BrokerSettings
 from tests.edge_agent.conftest import DEVICE, SITE, FarEnd, eventually
@@ -95,6 +96,57 @@ def test_a_receipt_weighs_more_than_a_fleet_that_says_offline(mosquitto_broker, 
         far.tell_worker("offline", birth=1)
         with running(over_mosquitto(30)) as agent:
             settled(agent, 30)
+
+
+def test_a_forbidden_fleet_topic_stops_no_frame(tmp_path, folder, edge_settings, running):
+    edge, others = Member("edge", DEVICE, SITE), Member("operator", "far-end")
+    rules = render_acl([edge]).splitlines()
+    allowed = [line for line in rules if not line.endswith(("fleet/+/state", f"{DEVICE}/state"))]
+    assert len(allowed) < len(rules)
+    (tmp_path / "acl").write_text(
+        "\n".join(
+            [*allowed, f"topic write hemolink/v1/{SITE}/{DEVICE}/state", f"user {others.username}", "topic #"]
+        )
+        + "\n"
+    )
+    (tmp_path / "passwords").write_text(render_passwords({edge.username: "e", others.username: "o"}))
+    (tmp_path / "edge-password").write_text("e")
+    with MosquittoProcess(
+        tmp_path / "broker", password_file=tmp_path / "passwords", acl_file=tmp_path / "acl"
+    ) as broker:
+        operator = BrokerSettings(port=broker.port, username=others.username, password="o")
+        settings = edge_settings(
+            broker.port,
+            {"kind": "folder", "path": str(folder(5)), "settle_s": 0},
+            protocol="5",
+            broker={"username": edge.username, "password_file": str(tmp_path / "edge-password")},
+        )
+        with FarEnd(operator) as far:
+            far.tell_worker("offline", birth=1)
+            with running(settings) as agent:
+                assert settled(agent, 5)["alarm"] == ""
+
+
+def test_without_the_resend_rule_a_frame_goes_out_once(
+    mosquitto_broker, folder, picture, edge_settings, running, tmp_path
+):
+    path = folder(1)
+    settings = edge_settings(
+        mosquitto_broker.port,
+        {"kind": "folder", "path": str(path), "settle_s": 0, "watch": True},
+        protocol="5",
+        delivery={"resend": False, "resend_after_s": 0.2, "resend_max_s": 0.2, "window": 1},
+    )
+    with FarEnd(broker_of(mosquitto_broker), answers=()) as far:
+        for new in (1, 2):
+            with running(settings):
+                eventually(lambda new=new: len(far.frames) == new)
+                cv2.imwrite(str(tmp_path / "new.jpg"), picture(100 + new))
+                (tmp_path / "new.jpg").rename(path / f"later-{new}.jpg")
+                # With a window of one it goes when the time of the one before is over.
+                eventually(lambda new=new: len(far.frames) == new + 1)
+                far.tell_worker("online", birth=new)
+        assert set(far.heard.values()) == {1}
 
 
 def test_a_lease_keeps_a_diagnosed_frame_from_the_workers_and_ends(mosquitto_broker, over_mosquitto, running):
