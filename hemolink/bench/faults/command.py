@@ -22,7 +22,7 @@ import click
     type=click.IntRange(0, 2**31 - 1),
     default=1,
     show_default=True,
-    help="The same seed gives the same schedule.",
+    help="The same seed and options give the same schedule.",
 )
 @click.option(
     "--rate", type=click.FloatRange(0.5, 200), default=8.0, show_default=True, help="Pictures a second."

@@ -141,6 +141,7 @@ class Member:
         now = time.monotonic()
         if self._died_at is None:
             self._died_at = now
+            _sweep(process)
             self.deaths.append(code)
             self._touch(f"ended with code {code}")
         if not self._held and not self._ending.is_set() and now - self._died_at >= RESTART_S:
@@ -166,7 +167,9 @@ class Member:
                 process.wait(_ABORT_S)
             process.kill()
             process.wait()
+            _sweep(process)
             return False
+        _sweep(process)
         return True
 
     # Faults
@@ -208,6 +211,7 @@ class Member:
         self.kill()
         if process is not None:
             process.wait()
+            _sweep(process)
 
     def release(self) -> None:
         """Let it be started again."""
@@ -242,3 +246,9 @@ class Member:
                 self.ready_since = None
             elif self.ready_since is None:
                 self.ready_since = time.monotonic()
+
+
+def _sweep(process: subprocess.Popen[bytes]) -> None:
+    """End whatever a process that has ended left in its group: a child that it had forked is on no tether."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

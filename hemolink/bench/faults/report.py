@@ -58,7 +58,7 @@ def lines(outcome: Outcome, options: RunOptions) -> Iterator[str]:
             f"{_timeline(incidents, options.seconds)}"
         )
     for kind, reason in outcome.impossible.items():
-        yield f"{kind:<16}  not possible here: {reason}"
+        yield f"{kind}: not possible here: {reason}"
     yield ""
     faults = sum(one.done for one in outcome.incidents)
     restarts = sum(outcome.restarts.values())

@@ -172,11 +172,20 @@ class Run:
                 outcome.impossible[name] = reason
             else:
                 possible.append(kind)
+            outcome.impossible |= {
+                what: why for what, why in self.plant.impossible.items() if what.startswith(f"{name} of ")
+            }
         return possible
 
     def _plan(self, kinds: list[Kind]) -> None:
+        clocks = self.plant.clocks
         events = make_schedule(
-            (card for kind in kinds for card in kind.cards()),
+            (
+                card
+                for kind in kinds
+                for card in kind.cards()
+                if kind.needs != "clock" or card.target in clocks
+            ),
             seconds=self._options.seconds,
             every_s=self._options.every_s,
             seed=self._options.seed,
