@@ -132,11 +132,13 @@ def _run(
         )
         for role in DAEMONS
     }
+    messages_sent = attack.findings.sent.total()  # what the aftermath sends comes on top
     extra: dict[str, Any] = {"spent_s": {name: round(spent, 1) for name, spent in attack.spent_s.items()}}
     if aftermath:
         extra |= _aftermath(attack, site, console, messages=messages, seed=seed, stop=stop)
     report = Report(
         findings=attack.findings,
+        messages=messages_sent,
         seed=seed,
         daemons=daemons,
         unaccounted=attack.ledger.unaccounted.total(),
@@ -157,6 +159,8 @@ def _aftermath(
     extra: dict[str, Any] = {}
     console.say("A second edge and a second worker of the same names")
     extra["twins"] = aftermath.twins(attack, site)
+    console.say("A flood of dead letters, and a genuine one among them")
+    extra["dead_letter_found"] = aftermath.told(attack, seed=seed)
     console.say("Every daemon starts again, on top of what was left behind")
     extra["restart_s"] = aftermath.restart(attack, site)
     console.say("Raw bytes at the port of the embedded broker")

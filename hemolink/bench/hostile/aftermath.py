@@ -1,13 +1,18 @@
-"""After the messages: second selves of edge and worker, and a start of every daemon on top of what was left behind."""
+"""After the messages: second selves of edge and worker, a flood of dead letters, and a start on top of what was left behind."""
 
 import time
+from random import Random
 from typing import Any
 
+from hemolink.bench.hostile import honest, strangers
 from hemolink.bench.hostile.attack import Attack
+from hemolink.bench.hostile.shot import Shot
 from hemolink.bench.hostile.site import READY_S, STOP_S, Site
 from hemolink.errors import FrontDoorError
 
 TWIN_S = 5.0
+FLOOD = 1000
+FOUND_WITHIN_S = 30.0
 PICTURES = 5
 
 
@@ -29,6 +34,34 @@ def twins(attack: Attack, site: Site, *, seconds: float = TWIN_S) -> dict[str, A
         twin.stop(timeout_s=STOP_S)
         attack.look()
     return {"each_s": seconds}
+
+
+def told(attack: Attack, *, seed: int) -> dict[str, Any]:
+    """Announce one genuine dead letter, and then a flood of invented ones: a person must still find the first.
+
+    Returns:
+        At which place of the list it stands, and how many stand there.
+    """
+    random = Random(f"{seed}/told")
+    content = honest.fields("rejected", random) | {
+        "code": "corrupt_image",
+        "reason": "the image is cut short",
+    }
+    genuine = Shot(
+        "dead letters", "a genuine one", honest.topic("rejected"), honest.encode("rejected", content)
+    )
+    attack.fire([genuine, *(strangers.rejection_flood(random) for _ in range(FLOOD))])
+    deadline = time.monotonic() + FOUND_WITHIN_S
+    while True:
+        place, listed = attack.browser.place_of_rejection(str(content["frame_id"]))
+        if place is not None and (place >= FLOOD or time.monotonic() > deadline):
+            return {"place": place, "listed": listed}
+        if time.monotonic() > deadline:
+            attack.findings.blame(
+                f"a dead letter is not among the {listed} listed after a flood of invented ones"
+            )
+            return {"place": None, "listed": listed}
+        time.sleep(0.3)
 
 
 def restart(attack: Attack, site: Site) -> dict[str, Any]:

@@ -23,6 +23,8 @@ FIXED = (
     "/fragments/health",
     "/api/v1/summary",
     "/api/v1/cases?limit=500",
+    "/api/v1/rejections?limit=500",
+    "/api/v1/fleet",
     f"/api/v1/cases/{GOOD_CASE}?site={SITE}&limit=50",
     "/healthz",
     "/readyz",
@@ -87,6 +89,21 @@ class Browser:
             frames += answer.get("frames", [])
             page, last = page + 1, int(answer.get("last_page", 1))
         return frames
+
+    def place_of_rejection(self, frame_id: str) -> tuple[int | None, int]:
+        """Return at which place of the list of dead letters a frame's stands, if it does, and how many are listed."""
+        offset, listed = 0, 1
+        while offset < listed:
+            answer = self._json(f"/api/v1/rejections?limit=500&offset={offset}")
+            listed = int(answer.get("matching", 0))
+            found = answer.get("rejections", [])
+            for number, one in enumerate(found):
+                if one.get("frame_id") == frame_id:
+                    return offset + number, listed
+            if not found:
+                break
+            offset += len(found)
+        return None, listed
 
     def _some(self) -> Iterable[str]:
         cases = self._json("/api/v1/cases?limit=100").get("cases", [])

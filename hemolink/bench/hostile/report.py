@@ -75,6 +75,7 @@ class Report:
 
     Attributes:
         findings: What the attack showed.
+        messages: Hostile messages that were sent in its rounds.
         seed: Its seed.
         daemons: By role.
         unaccounted: Messages that vanished, all daemons together.
@@ -85,6 +86,7 @@ class Report:
     """
 
     findings: Findings
+    messages: int
     seed: int
     daemons: dict[str, DaemonReport]
     unaccounted: int
@@ -92,11 +94,6 @@ class Report:
     seconds: float
     pages: int
     extra: dict[str, Any]
-
-    @property
-    def messages(self) -> int:
-        """Hostile messages sent."""
-        return self.findings.sent.total()
 
     @property
     def holds(self) -> bool:

@@ -109,7 +109,8 @@ def _many_flags(random: Random) -> Shot:
     return _shot("frame", "a good frame with 50 strange flags", content)
 
 
-def _rejection_flood(random: Random) -> Shot:
+def rejection_flood(random: Random) -> Shot:
+    """Return one of many dead letters of frames that never were."""
     content = honest.fields("rejected", random, device=f"ghost-{random.randrange(4)}")
     content["frame_id"] = random.choice([None, content["frame_id"]])
     return _shot("rejected", "dead letters of no frame", content, device=str(content["device"]))
@@ -152,7 +153,7 @@ _WAYS: dict[Callable[[Random], Shot], int] = {
     _same_frame: 2,
     _odd_frame: 1,
     _many_flags: 1,
-    _rejection_flood: 4,
+    rejection_flood: 4,
     _stranger: 2,
     _strange_worker: 2,
     _late_will: 1,
