@@ -62,6 +62,10 @@ def enter_frame(batch: Batch, frame: Frame, ledger: Ledger) -> Outcome:
     if known is not None:
         check_same(known, frame)
         batch.tally("redelivered", "frame")
+        if frame.sequence != known.sequence:
+            # The same picture, captured again under a new number after its device lost its spool: it is accounted for
+            # as the frame that is known.
+            ledger.close(batch.session, (frame.site, frame.device), frame.sequence)
         if known.recorded_at is not None:
             batch.applied.recorded.append((known.site, known.device, known.frame_id))
         return "redelivered"

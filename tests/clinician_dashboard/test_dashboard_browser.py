@@ -127,13 +127,14 @@ def test_the_viewer_zooms_shows_a_scale_bar_and_the_figures(place, make, clean_p
 
 
 def test_a_case_of_many_frames_is_turned_by_keyboard_and_holds_still_while_frames_come(
-    place, make, clean_page
+    place, make, clean_page, eventually
 ):
     desk, far = place
     page = clean_page
     frames = [make.frame("HL-MANY") for _ in range(100)]
     for number, frame in enumerate(frames):
         far.send(frame, make.diagnosis(frame, decision="refer" if number == 99 else "report"))
+    eventually(lambda: desk.summary()["frames"], within_s=30)  # before, the address leads nowhere
     page.goto(f"{desk.url}/cases/ward/HL-MANY")
     page.wait_for_selector('[data-line="live"]')
     page.wait_for_selector(".chip:has-text('All') >> text=100")

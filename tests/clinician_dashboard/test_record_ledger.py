@@ -161,6 +161,16 @@ def test_a_device_that_is_set_up_anew_loses_what_its_spool_held(bench, make):
     assert (bench.missing().count, bench.missing().on_the_way) == (2, 0)
 
 
+def test_a_known_frame_under_another_number_leaves_no_gap(bench, make):
+    """An edge with a folder of pictures that lost its spool takes the same pictures again, with the same ids."""
+    frame = make.frame(sequence=0)
+    bench.apply(make.state(next_sequence=0), frame, make.diagnosis(frame), make.state(next_sequence=1))
+    again = frame.model_copy(update={"sequence": 5})
+    bench.apply(make.state(next_sequence=5), make.state(next_sequence=6, spooled=1), again)
+    bench.apply(make.state(next_sequence=6))
+    assert bench.missing().spans == [(1, 4)]
+
+
 def test_lost_frames_are_shown_to_a_person(
     mosquitto_broker, tmp_path, desk, far_side, make, eventually, monkeypatch
 ):
