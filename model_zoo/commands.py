@@ -1,4 +1,4 @@
-"""`hemolink model`: list, predict, manifest, train, evaluate, package and verify.
+"""`hemolink model`: list, predict, manifest, audit, train, evaluate, package and verify.
 
 Heavy imports stand inside the functions, so that `--help` costs nothing and a worker needs no torch.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from model_zoo.audit.command import audit
 from model_zoo.datasets.command import manifest
 from model_zoo.training_commands import evaluate, package, train
 
@@ -39,6 +40,7 @@ def model() -> None:
 
 
 model.add_command(manifest)
+model.add_command(audit)
 model.add_command(train)
 model.add_command(evaluate)
 model.add_command(package)

@@ -5,13 +5,15 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from model_zoo.datasets.progress import Steps
+
 if TYPE_CHECKING:
     from model_zoo.datasets.layout import Listed
-    from model_zoo.datasets.survey import Progress, Survey
+    from model_zoo.datasets.survey import Survey
     from model_zoo.datasets.vocabulary import Vocabulary
 
 SHOWN: Final = 5
@@ -64,7 +66,7 @@ def manifest(
     try:
         vocabulary = Vocabulary(dict(_named(label) for label in labels))
         listed, layouts = _listed(inputs, vocabulary)
-        with _Steps(hidden=quiet) as steps:
+        with Steps(sys.stderr, hidden=quiet) as steps:
             survey = survey_images(listed, vocabulary=vocabulary, strict=strict, progress=steps.step)
         write_manifest(target, survey, licence=licence)
         report = _report(survey, target, layouts)
@@ -214,34 +216,3 @@ def _described(report: dict[str, Any]) -> str:
         )
         lines.append(f"split: {parts}; sealed {split['seal'][:12]}")
     return "\n".join(lines)
-
-
-class _Steps:
-    """One progress bar after another, one a step."""
-
-    def __init__(self, *, hidden: bool) -> None:
-        self._hidden = hidden
-        self._bar: Any = None
-        self._what = ""
-        self._at = 0
-        self.step: Progress = self._step
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
-
-    def _step(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
-            self._close()
-            self._bar = click.progressbar(length=total, label=what, file=sys.stderr, hidden=self._hidden)
-            self._bar.__enter__()
-            self._what, self._at = what, 0
-        self._bar.update(done - self._at)
-        self._at = done

@@ -110,8 +110,12 @@ def _relative(path: Path, folder: Path) -> str:
     return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else str(absolute)
 
 
-def read_manifest(path: Path | str) -> list[ManifestRow]:
-    """Read manifest.csv; paths in it are relative to its folder. Rows without a label are left out.
+def read_manifest(path: Path | str, *, unlabelled: bool = False) -> list[ManifestRow]:
+    """Read manifest.csv; paths in it are relative to its folder.
+
+    Args:
+        path: The manifest, or the folder that holds `manifest.csv`.
+        unlabelled: Return rows without a label too; they are left out otherwise.
 
     Raises:
         DatasetError: If the file or a column is missing, a label is unknown, augmented files are listed, or listed files
@@ -126,8 +130,8 @@ def read_manifest(path: Path | str) -> list[ManifestRow]:
                 f"{manifest} lacks the column(s) {', '.join(missing)}: it needs {', '.join(REQUIRED)}; "
                 "hemolink model manifest writes one"
             )
-        raw = [(number, row) for number, row in enumerate(reader, start=2) if row["label"]]
-    if not raw:
+        raw = [(number, row) for number, row in enumerate(reader, start=2) if row["label"] or unlabelled]
+    if not any(row["label"] for _, row in raw):
         raise DatasetError(f"{manifest} lists no labelled image")
     _check_labels(raw, manifest)
     rows = [_row(row, manifest, number) for number, row in raw]
@@ -150,7 +154,7 @@ def manifest_path(path: Path | str) -> Path:
 
 
 def _check_labels(raw: Sequence[tuple[int, dict[str, str]]], manifest: Path) -> None:
-    unknown = Counter(row["label"] for _, row in raw if row["label"] not in LABELS)
+    unknown = Counter(row["label"] for _, row in raw if row["label"] not in (*LABELS, ""))
     if unknown:
         line, label = next((n, row["label"]) for n, row in raw if row["label"] in unknown)
         others = ", ".join(f"{name!r} ({count} rows)" for name, count in unknown.most_common(12))
