@@ -87,6 +87,7 @@ class SpoolFindings:
         self.losses: dict[int, FoundLoss] = {}
         self.sources: dict[str, int] = {}
         self.traces: set[int] = set()
+        self._listed: set[int] = set()
         self.next = 0
         self.frames_are_whole = False
         self._connection: sqlite3.Connection | None = None
@@ -136,7 +137,7 @@ class SpoolFindings:
 
     def _is_settled(self, number: int) -> bool:
         """Whether a sound table of frames shows that a frame was settled; of later numbers it knows nothing."""
-        return self.frames_are_whole and number < self.next and number not in self.rows
+        return self.frames_are_whole and number < self.next and number not in self._listed
 
     def _sort(self, cell: Cell, *, stale: bool) -> None:
         """Put a row where it belongs, by its shape and its checksum."""
@@ -204,13 +205,16 @@ class SpoolFindings:
         except (sqlite3.Error, TypeError):
             return
         seen, self.rows = self.rows, {}
-        self.frames_are_whole = sum(self._take_row(row[0], (None, *row[1:])) for row in listed) == len(listed)
+        rotted = [row[0] for row in listed if not self._take_row(row[0], (None, *row[1:]))]
+        self._listed = {row[0] for row in listed}
+        # A rotted row whose payload is sound has its number right; else the number may be what has rotted.
+        self.frames_are_whole = all(self.payload(number) is not None for number in rotted)
         if self.frames_are_whole:
             # Where the log was cut, pages behind the cut are newer than what SQLite sees.
             self.rows |= {number: row for number, row in seen.items() if not self._is_settled(number)}
         else:
             self.rows = seen | self.rows
-            self.traces.update(row[0] for row in listed)
+            self.traces |= self._listed
 
 
 def _is_sound(connection: sqlite3.Connection, table: str) -> bool:

@@ -162,7 +162,8 @@ class SpoolRepair:
         if self._database.read("SELECT 1 FROM salvage WHERE aside = ? AND next = ?", (path.name, _DONE)):
             return True  # and a crash came before the journal said so
         with SpoolFindings(path) as found:
-            cursor = self._start(entry["aside"], found)
+            cursor, high = self._start(entry["aside"], found)
+            gone = self._gone(found, high)
             for numbers in _parts([one for one in found.payload_numbers if one >= cursor]):
                 payloads = [one for number in numbers if (one := found.payload(number)) is not None]
                 if not self._reserve.has_room_for(sum(len(one.payload) for one in payloads)):
@@ -174,7 +175,7 @@ class SpoolRepair:
                 try:
                     self._database.write(
                         lambda connection, part=payloads, end=numbers[-1] + 1: self._take(  # type: ignore[misc]
-                            connection, found, part, aside=entry["aside"], end=end
+                            connection, found, part, aside=entry["aside"], end=end, gone=gone
                         ),
                         durable=True,
                     )
@@ -182,8 +183,8 @@ class SpoolRepair:
                     if not is_full(error):
                         raise
                     return False
-            lost = self._database.write(
-                lambda connection: self._finish(connection, found, entry), durable=True
+            self._database.write(
+                lambda connection: self._finish(connection, entry["aside"], gone), durable=True
             )
         logger.error(
             "the spool %s was damaged (%s) and is set aside as %s; %d frames were read from it and are kept, %d are lost and "
@@ -191,8 +192,7 @@ class SpoolRepair:
             self._database.path,
             entry["why"],
             path.name,
-            self._database.read("SELECT COUNT(*) FROM frames")[0][0],
-            lost,
+            *self._database.read("SELECT unsettled + parked, damaged FROM totals")[0],
         )
         return True
 
@@ -203,14 +203,18 @@ class SpoolRepair:
         high = max(marks.next, said, max(signs(found), default=-1) + 1)
         return high if self._marks.is_exact else max(high, marks.reserved)
 
-    def _start(self, aside: str, found: SpoolFindings) -> int:
-        """Note how far numbers were given out and which files were dealt with; returns where to go on."""
+    def _start(self, aside: str, found: SpoolFindings) -> tuple[int, int]:
+        """Note how far numbers were given out and which files were dealt with.
+
+        Returns:
+            The number to go on from, and the first that the damaged spool never gave out.
+        """
         high = self._high(found)
 
-        def start(connection: sqlite3.Connection) -> int:
-            known = connection.execute("SELECT next FROM salvage WHERE aside = ?", (aside,)).fetchone()
+        def start(connection: sqlite3.Connection) -> tuple[int, int]:
+            known = connection.execute("SELECT next, high FROM salvage WHERE aside = ?", (aside,)).fetchone()
             if known is not None:
-                return int(known[0])
+                return int(known[0]), int(known[1])
             connection.execute("INSERT INTO salvage VALUES (?, 0, ?)", (aside, high))
             connection.execute("UPDATE totals SET next = MAX(next, ?)", (high,))
             connection.executemany(
@@ -224,19 +228,21 @@ class SpoolRepair:
                     for one in found.losses.values()
                 ],
             )
-            return 0
+            return 0, high
 
         return self._database.write(start, durable=True)
 
-    @staticmethod
     def _take(
+        self,
         connection: sqlite3.Connection,
         found: SpoolFindings,
         payloads: list[FoundPayload],
         *,
         aside: str,
         end: int,
+        gone: dict[int, _Gone],
     ) -> None:
+        """Take over a few frames, and name those before ``end`` that cannot be."""
         for one in payloads:
             row = found.rows.get(one.sequence)
             identity = identity_mark(one.sequence, one.frame_id, one.priority, one.case, one.captured_at)
@@ -268,11 +274,12 @@ class SpoolRepair:
                         one.payload,
                     ),
                 )
+        (begin,) = connection.execute("SELECT next FROM salvage WHERE aside = ?", (aside,)).fetchone()
+        self._name(connection, {number: gone[number] for number in range(begin, end) if number in gone})
         connection.execute("UPDATE salvage SET next = ? WHERE aside = ?", (end, aside))
 
-    def _finish(self, connection: sqlite3.Connection, found: SpoolFindings, entry: dict[str, str]) -> int:
-        # As it was when the repair began: it may have waited for room since.
-        (high,) = connection.execute("SELECT high FROM salvage WHERE aside = ?", (entry["aside"],)).fetchone()
+    def _gone(self, found: SpoolFindings, high: int) -> dict[int, _Gone]:
+        """Return what to say of each frame that was, or may have been, in the damaged spool, if it cannot be taken over."""
         gone = {number: _Gone(reason=_LOST_AFTER) for number in found.must_have_been if 0 <= number < high}
         # What was noted without a sync may be missing after a power cut, or in a log that was cut.
         states_are_new = self._marks.is_exact and self._marks.marks.next <= found.next
@@ -289,9 +296,12 @@ class SpoolRepair:
         for number in (*self._marks.marks.parked, *range(low, high)):
             if not found.frames_are_whole or number >= low:
                 gone.setdefault(number, _Gone(reason=_PERHAPS))
-        count = self._name(connection, gone)
-        connection.execute("UPDATE salvage SET next = ? WHERE aside = ?", (_DONE, entry["aside"]))
-        return count
+        return gone
+
+    def _finish(self, connection: sqlite3.Connection, aside: str, gone: dict[int, _Gone]) -> None:
+        (begin,) = connection.execute("SELECT next FROM salvage WHERE aside = ?", (aside,)).fetchone()
+        self._name(connection, {number: one for number, one in gone.items() if number >= begin})
+        connection.execute("UPDATE salvage SET next = ? WHERE aside = ?", (_DONE, aside))
 
     def _name(self, connection: sqlite3.Connection, gone: dict[int, _Gone]) -> int:
         """Put into the list of the lost what is not in the spool; returns how many."""

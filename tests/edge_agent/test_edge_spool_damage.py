@@ -311,6 +311,20 @@ def test_damage_met_in_use_is_repaired_and_work_goes_on(tmp_path):
     store.close()
 
 
+def test_a_row_that_has_rotted_is_known_again_by_its_payload(tmp_path):
+    history = History(tmp_path, 4, 20)
+    store = history.live(in_order=False)
+    number = max(history.kept)
+    store._database._writer.execute(
+        "UPDATE frames SET frame_id = 'rotted', state = 'what' WHERE sequence = ?", (number,)
+    )
+    with pytest.raises(SpoolUnavailable, match="checksum"):
+        store.next_due(1e15, limit=100)
+    _, lost = check(store, history)
+    assert not lost
+    store.close()
+
+
 @pytest.mark.parametrize("step", range(1, 7))
 def test_a_crash_in_the_middle_of_a_repair_is_gone_on_with(tmp_path, step, monkeypatch):
     history = History(tmp_path, 11, 90)

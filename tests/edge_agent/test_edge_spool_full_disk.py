@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-SCRIPT = """
+COMMON = """
 import errno, json, os, sys
 from pathlib import Path
 from edge_agent.errors import SpoolUnavailable
@@ -41,6 +41,9 @@ def deliver(spool, count):
         assert spool.settle(row.frame_id)
 
 told = {}
+"""
+
+DELIVERS = """
 spool = opened()
 assert spool.reserve_sentence == ""
 added = 0
@@ -82,10 +85,39 @@ print(json.dumps(told))
 """
 
 
-def on_a_small_disk(folder, size):
+REPAIRS = """
+spool = opened()
+for number in range(150):
+    spool.add(frame(number))
+spool.close()
+path = folder / "spool.sqlite"
+with path.open("r+b") as file:
+    file.seek(4096 * 700)
+    file.write(bytes(4096))
+with (folder / "others").open("wb") as file:
+    os.posix_fallocate(file.fileno(), 0, os.statvfs(folder).f_bavail * 4096 - 12_000_000)
+spool = opened()
+told["at_first"] = spool.totals.unsettled
+told["sentence"] = spool.reserve_sentence
+deliver(spool, 1000)
+spool.close()
+spool = opened()  # and a restart between
+os.unlink(folder / "others")
+spool.tend()
+told["later"] = spool.totals.unsettled
+told["sentence_later"] = spool.reserve_sentence
+spool.add(frame(spool.next_sequence))
+deliver(spool, 1000)
+told |= {"lost": [one.sequence for one in spool.lost()], "left": spool.totals.unsettled, "next": spool.next_sequence}
+spool.close()
+print(json.dumps(told))
+"""
+
+
+def on_a_small_disk(folder, size, script):
     """Run the script with a tmpfs of ``size`` mounted at ``folder``, in a mount namespace of its own."""
     command = 'mount -t tmpfs -o "size=$1" tmpfs "$2" && exec "$3" -c "$4" "$2"'
-    arguments = ["sh", "-c", command, "sh", size, str(folder), sys.executable, SCRIPT]
+    arguments = ["sh", "-c", command, "sh", size, str(folder), sys.executable, COMMON + script]
     unshare = shutil.which("unshare")
     if unshare is None:
         pytest.skip("no 'unshare' on this machine: a small filesystem cannot be mounted")
@@ -98,7 +130,7 @@ def on_a_small_disk(folder, size):
 
 
 def test_on_a_full_disk_frames_are_delivered_and_nothing_is_lost(tmp_path):
-    done = on_a_small_disk(tmp_path, "24m")
+    done = on_a_small_disk(tmp_path, "24m", DELIVERS)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["added"] > 100
@@ -108,3 +140,15 @@ def test_on_a_full_disk_frames_are_delivered_and_nothing_is_lost(tmp_path):
     assert "reserve" in told["in_use"]
     assert "reserve" in told["at_start"]
     assert told["after"] == ""
+
+
+def test_a_repair_that_finds_no_room_goes_on_when_there_is(tmp_path):
+    done = on_a_small_disk(tmp_path, "40m", REPAIRS)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert 0 < told["at_first"] < 140
+    assert "room" in told["sentence"]
+    assert told["at_first"] + told["later"] == 149
+    assert told["sentence_later"] == ""
+    assert len(told["lost"]) == 1
+    assert (told["left"], told["next"]) == (0, 151)
