@@ -136,7 +136,7 @@ def faults(  # noqa: C901 - options, and what follows from them
         run = Run(options, directory=directory, console=console, stopping=shutdown.requested)
         try:
             outcome = run.run(keep=keep)
-        except (FrontDoorError, ContractError) as error:
+        except (FrontDoorError, ContractError, OSError) as error:
             console.say(f"Fault: {error}")
             if as_json:
                 click.echo(json.dumps({"fault": str(error), "seed": seed, "seconds": seconds}))
