@@ -134,7 +134,7 @@ def _run(
     }
     messages_sent = attack.findings.sent.total()  # what the aftermath sends comes on top
     extra: dict[str, Any] = {"spent_s": {name: round(spent, 1) for name, spent in attack.spent_s.items()}}
-    if aftermath:
+    if aftermath and not stop():
         extra |= _aftermath(attack, site, console, messages=messages, seed=seed, stop=stop)
     report = Report(
         findings=attack.findings,
