@@ -18,7 +18,7 @@ from hemolink.console import Console
 from hemolink.errors import NotReady, Unanswered
 
 _KINDS = 16  # different pictures; the rest are links to them
-_BYTES_PER_PIXEL = 0.968  # of noise as JPEG at quality 85
+_BYTES_PER_PIXEL = 0.78  # of noise as JPEG at quality 85
 _WARM_SHARE = 0.05
 _LOOK_S = 0.2
 _STALL_S = 60.0
