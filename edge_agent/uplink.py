@@ -10,8 +10,7 @@ A PUBACK says only that the broker took a message, so it settles nothing. What d
 * a frame too large for the broker is made smaller or parked (`edge_agent.oversize`);
 * what the edge parks by itself, or has lost, it tells the record (`edge_agent.notices`).
 
-One thread does all of it, in turns: take what other threads have left, note it in the spool in one transaction, publish
-what is due.
+One thread does all of it in turns: take what others left, note it in the spool in one transaction, publish what is due.
 """
 
 import logging
@@ -311,8 +310,7 @@ class Uplink:
         """
         self._dispatcher.flights.end(lease.frame_id)
         logger.info("diagnosed and not recorded in time: due again", extra={"frame_id": lease.frame_id})
-        heard_all = self._session.connected and self._connected_at < lease.granted_at
-        if heard_all and self._recorded_at < lease.granted_at:
+        if self._session.connected and max(self._connected_at, self._recorded_at) < lease.granted_at:
             silent_s = self._clock() - self._recorded_at
             self._hold.put(
                 "no_record",
