@@ -16,6 +16,7 @@ from hemolink.settings_role import role_of, settings_model
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+SECURED = yaml.safe_load((ROOT / "deploy" / "compose.secured.yaml").read_text(encoding="utf-8"))
 ROLES = ("edge", "worker", "dashboard")
 
 
@@ -129,3 +130,44 @@ def test_the_brokers_configuration_is_accepted_by_mosquitto(tmp_path, mosquitto_
                 assert session.maximum_packet_bytes == 16 * 1024 * 1024
         finally:
             process.terminate()
+
+
+def test_the_secured_site_mounts_what_the_two_commands_write(tmp_path):
+    text = (ROOT / "deploy" / "compose.secured.yaml").read_text(encoding="utf-8")
+    lines = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#  ")]
+    commands = "\n".join(lines).replace("\\\n", " ").splitlines()
+    for command in commands[:2]:
+        words = command.split()
+        assert words[:2] == ["hemolink", "broker"]
+        subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT)},
+            check=True,
+            timeout=60,
+        )
+    for name, service in SECURED["services"].items():
+        for volume in service["volumes"]:
+            assert (tmp_path / volume.split(":")[0]).exists(), f"{name}: {volume}"
+    configuration = (tmp_path / "deploy/site/mosquitto.conf").read_text(encoding="utf-8")
+    mounted = {volume.split(":")[1] for volume in SECURED["services"]["broker"]["volumes"]}
+    for path in re.findall(r"(/mosquitto/\S+)", configuration):
+        assert path.rstrip("/") in mounted, f"the broker's configuration names {path}, which is not mounted"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_secured_role_finds_its_broker_and_its_credential(role, tmp_path, monkeypatch):
+    service = SECURED["services"][role]
+    for name, value in service["environment"].items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(ROOT / "deploy" / "settings" / f"{role}.yaml", settings_model(role))
+    assert settings.broker.port == 8883
+    mounted = [volume.split(":")[1] for volume in service["volumes"]]
+    assert str(settings.broker.tls.ca_file) in mounted
+    who = Path(service["env_file"]).stem
+    names = {
+        "edge": lambda: f"edge.{settings.site}.{settings.device}",
+        "worker": lambda: f"worker.{settings.worker}",
+        "dashboard": lambda: "dashboard.board",
+    }
+    assert who == names[role]()
