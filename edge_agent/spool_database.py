@@ -206,6 +206,18 @@ class SpoolDatabase:
         except sqlite3.Error as error:
             logger.info("the spool's log was not carried over: %s", error)
 
+    def carry_over(self) -> bool:
+        """Carry the whole log over into the database, synced; returns whether that was possible.
+
+        Raises:
+            sqlite3.Error: As SQLite says.
+        """
+        with self.lock:
+            writer = _open(self._writer)
+            writer.execute("PRAGMA synchronous=FULL")
+            (busy, _, _) = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+
     def shrink(self, *, keep_some: bool = True) -> None:
         """Give the disk back what an outage had filled, if little is left in the spool.
 

@@ -97,7 +97,8 @@ class SpoolRepair:
             self._set_aside(entries[-1]["aside"])  # a crash may have come before
             self._database.open()
         while entries:
-            if not self._salvage(entries[0]):
+            # Out of the log before it counts as done: damage to the log must not undo a repair.
+            if not self._salvage(entries[0]) or not self._database.carry_over():
                 return False
             entries = entries[1:]
             self._write_journal(entries)

@@ -311,6 +311,26 @@ def test_damage_met_in_use_is_repaired_and_work_goes_on(tmp_path):
     store.close()
 
 
+def test_damage_of_the_log_right_after_a_repair_does_not_undo_it(tmp_path):
+    history = History(tmp_path / "first", 6, 90)
+    history.live(in_order=True)
+    path = history.folder / "spool.sqlite"
+    data = bytearray(path.read_bytes())
+    data[40 * PAGE : 41 * PAGE] = bytes(PAGE)
+    path.write_bytes(data)
+    store = opened(history.folder)
+    assert damaged_spools(history.folder)
+    copy = tmp_path / "copy"
+    shutil.copytree(history.folder, copy, ignore=shutil.ignore_patterns("*-shm"))
+    store.close()
+    log = copy / "spool.sqlite-wal"
+    log.write_bytes(bytes(log.stat().st_size))
+    again = opened(copy)
+    rows, _ = check(again, history)
+    assert rows
+    again.close()
+
+
 def test_a_row_that_has_rotted_is_known_again_by_its_payload(tmp_path):
     history = History(tmp_path, 4, 20)
     store = history.live(in_order=False)
