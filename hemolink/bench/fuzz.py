@@ -49,6 +49,7 @@ def fuzz(
     from broker_config.errors import ContractError  # noqa: PLC0415 - the bench alone pays for what it starts
     from broker_config.process import Shutdown  # noqa: PLC0415
     from hemolink.bench.hostile.attack import Attack  # noqa: PLC0415
+    from hemolink.bench.hostile.mqtt import BrokerHungUp  # noqa: PLC0415
     from hemolink.bench.hostile.site import Site  # noqa: PLC0415
     from hemolink.console import console_for  # noqa: PLC0415
     from hemolink.errors import FrontDoorError  # noqa: PLC0415
@@ -81,7 +82,7 @@ def fuzz(
                 aftermath=aftermath,
                 stop=shutdown.requested.is_set,
             )
-        except (ContractError, FrontDoorError) as error:
+        except (ContractError, FrontDoorError, BrokerHungUp) as error:
             raise click.ClickException(str(error)) from error
         for line in report.lines():
             console.say(line)

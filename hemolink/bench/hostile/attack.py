@@ -193,9 +193,10 @@ class Attack:
             if not waiting and self.browser.good_count() >= self.findings.good_sent:
                 return
             time.sleep(0.2)
-        self.findings.blame(
-            f"good frames were still on their way {DRAIN_S:.0f} s after the last hostile message"
-        )
+        if not self._stopping():
+            self.findings.blame(
+                f"good frames were still on their way {DRAIN_S:.0f} s after the last hostile message"
+            )
 
     def _count(self, shot: Shot) -> None:
         topic = shot.topic.decode("utf-8", "replace")

@@ -45,6 +45,8 @@ def attack(
     child.start()
     try:
         child.wait_ready(timeout_s=READY_S, stopping=stopping)
+        if stopping():
+            return {}
         return _strike(watched, strikes=strikes, seed=seed, blame=blame, stopping=stopping)
     finally:
         child.stop(timeout_s=STOP_S)

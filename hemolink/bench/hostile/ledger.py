@@ -18,6 +18,7 @@ from broker_config.topics import Topics
 from hemolink.bench.hostile.honest import TYPES
 from hemolink.bench.hostile.mqtt import Listener
 from hemolink.bench.hostile.shot import DEVICE, ROOT, SITE
+from hemolink.errors import NotReady
 
 DAEMONS = ("worker", "record", "edge")
 COUNTERS = {
@@ -190,11 +191,11 @@ class Ledger:
         """Begin to compare: from now on every message must be counted.
 
         Raises:
-            LookupError: If a daemon has no counter of its messages.
+            NotReady: If a daemon has no counter of its messages.
         """
         for role, counter in COUNTERS.items():
             if counter not in self._read(role):
-                raise LookupError(f"the {role} has no counter {counter}: nothing can be compared with it")
+                raise NotReady(f"the {role} has no counter {counter}: nothing can be compared with it")
         self._first = {role: outcomes(role, parse(self._read(role))) for role in DAEMONS}
         heard = self._tap.heard()
         for role in DAEMONS:
