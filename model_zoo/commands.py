@@ -1,4 +1,4 @@
-"""`hemolink model`: list, predict, manifest, audit, train, evaluate, package and verify.
+"""`hemolink model`: list, predict, manifest, audit, compare, train, evaluate, package and verify.
 
 Heavy imports stand inside the functions, so that `--help` costs nothing and a worker needs no torch.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from model_zoo.audit.command import audit
+from model_zoo.audit.compare_command import compare
 from model_zoo.datasets.command import manifest
 from model_zoo.training_commands import evaluate, package, train
 
@@ -41,6 +42,7 @@ def model() -> None:
 
 model.add_command(manifest)
 model.add_command(audit)
+model.add_command(compare)
 model.add_command(train)
 model.add_command(evaluate)
 model.add_command(package)

@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, train_test
 
 from model_zoo.audit.figure import accuracy, as_dict, macro_recall
 from model_zoo.audit.sample import Sample
-from model_zoo.audit.views import full
+from model_zoo.audit.views import View, full
 from model_zoo.augmentation import Augmentation
 from model_zoo.compared.methods import Factory
 
@@ -46,7 +46,13 @@ class Pool:
 
 
 def augmented_pool(
-    sample: Sample, *, copies: int, seed: int, jobs: int = 1, progress: Callable[[], None] | None = None
+    sample: Sample,
+    *,
+    copies: int,
+    seed: int,
+    describe: View = full,
+    jobs: int = 1,
+    progress: Callable[[], None] | None = None,
 ) -> Pool:
     """Describe every image and `copies` augmented copies of it.
 
@@ -54,10 +60,14 @@ def augmented_pool(
         sample: The images.
         copies: Of each.
         seed: Of the copies.
+        describe: Turns an image into features.
         jobs: Processes.
         progress: Called after each image.
     """
-    work = (delayed(_copies)(sample.pixels[index], copies, (seed, index)) for index in range(len(sample)))
+    work = (
+        delayed(_copies)(sample.pixels[index], copies, (seed, index), describe)
+        for index in range(len(sample))
+    )
     features = []
     for rows in Parallel(n_jobs=jobs, return_as="generator")(work):
         features.append(rows)
@@ -67,10 +77,12 @@ def augmented_pool(
     return Pool(np.concatenate(features), origins, np.arange(len(origins)) % (copies + 1) == 0)
 
 
-def _copies(image: NDArray[np.uint8], copies: int, seed: tuple[int, int]) -> NDArray[np.float32]:
+def _copies(
+    image: NDArray[np.uint8], copies: int, seed: tuple[int, int], describe: View
+) -> NDArray[np.float32]:
     cv2.setNumThreads(1)
     rng = np.random.default_rng(seed)
-    return np.stack([full(_varied(image, rng) if copy else image) for copy in range(copies + 1)])
+    return np.stack([describe(_varied(image, rng) if copy else image) for copy in range(copies + 1)])
 
 
 def _varied(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

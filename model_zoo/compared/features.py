@@ -1,9 +1,12 @@
 """Hand-made features of a smear image, in blocks: colour, texture, and the shape of nuclei."""
 
+from typing import Final
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from skimage.feature import graycomatrix, graycoprops
+from skimage.filters import threshold_multiotsu
 from skimage.measure import label, regionprops
 
 from model_zoo.baseline import binary_patterns
@@ -15,6 +18,7 @@ _LEVELS = 16
 _DISTANCES = (1, 3)
 _ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 _PROPERTIES = ("contrast", "homogeneity", "energy", "correlation", "dissimilarity")
+_STOCKWELL = 64
 _SMALLEST = 0.002
 """Share of the image below which a dark spot is a platelet or dirt, and no nucleus."""
 
@@ -79,18 +83,68 @@ def shape_features(image: Image) -> NDArray[np.float32]:
     return np.asarray(values, np.float32)
 
 
-def stained_areas(image: Image) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Nuclei and all that is stained, of a BGR image (H, W, 3), by thresholds of Otsu (1979) on the green channel.
+def stockwell_features(grey: Image) -> NDArray[np.float32]:
+    """Energy of each band of the discrete orthonormal Stockwell transform of a grey image, as logarithm: (144,).
 
-    Green is what haematoxylin and azure absorb most. The first threshold parts plasma from cells or cells from nuclei,
-    whichever is the greater step; a second one, among the darker pixels, parts the other.
+    The transform (Stockwell 2007) parts each frequency axis into octaves, of either sign, and is orthonormal within a band,
+    so that a band's energy is that of its Fourier coefficients (Parseval). The image is shrunk to 64 x 64.
+    """
+    small = cv2.resize(grey, (_STOCKWELL, _STOCKWELL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    energy = np.abs(np.fft.fft2(small - small.mean())) ** 2
+    frequency = np.round(np.fft.fftfreq(_STOCKWELL) * _STOCKWELL).astype(np.int64)
+    octave = np.where(
+        frequency == 0, 0, np.floor(np.log2(np.maximum(np.abs(frequency), 1))).astype(np.int64) + 1
+    )
+    octave = np.minimum(octave, 6)
+    band = np.where(frequency < 0, octave + 5, octave)  # 0 to 6 upward, 6 to 11 downward
+    bands = np.zeros((12, 12))
+    np.add.at(bands, (band[:, None], band[None, :]), energy)
+    return np.log10(bands.ravel() + 1).astype(np.float32)
+
+
+def small_picture(image: Image) -> NDArray[np.float32]:
+    """The BGR image at 32 x 32, flattened, 0..1: (3072,)."""
+    small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA)
+    return np.asarray(small.ravel() / 255, np.float32)
+
+
+BLOCKS: Final[dict[str, slice]] = {
+    "colour": slice(0, 108),
+    "texture": slice(108, 138),
+    "shape": slice(138, 150),
+    "stockwell": slice(150, 294),
+    "picture": slice(294, 294 + 3072),
+}
+"""Columns of `all_features`, by block."""
+
+
+def all_features(image: Image) -> NDArray[np.float32]:
+    """Every block of a BGR image (H, W, 3), one after the other: (3366,)."""
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return np.concatenate(
+        [
+            colour_features(image),
+            texture_features(grey),
+            shape_features(image),
+            stockwell_features(grey),
+            small_picture(image),
+        ]
+    )
+
+
+def stained_areas(image: Image) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Nuclei and all that is stained, of a BGR image (H, W, 3), by Otsu's thresholds (1979) for three classes of green.
+
+    Green is what haematoxylin and azure absorb most: nuclei are darkest, plasma is brightest, the rest between.
 
     Returns:
-        Two (H, W) masks: nuclei, and cells with their nuclei.
+        Two (H, W) masks: nuclei, and cells with their nuclei; both empty where there are no three shades.
     """
     green = cv2.GaussianBlur(image[:, :, 1], (5, 5), 0)
-    first, _ = cv2.threshold(green, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    stained = green <= first
-    second, _ = cv2.threshold(green[stained].reshape(-1, 1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    nuclei = cv2.morphologyEx((green <= second).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return nuclei > 0, stained
+    try:
+        low, high = threshold_multiotsu(green, classes=3)
+    except ValueError:
+        nothing = np.zeros(green.shape, bool)
+        return nothing, nothing
+    opened = cv2.morphologyEx((green <= low).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return np.asarray(opened > 0), np.asarray(green <= high)
