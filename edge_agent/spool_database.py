@@ -74,6 +74,10 @@ class SpoolDatabase:
         Raises:
             sqlite3.Error: If it is damaged or cannot be used; connections that were made stay until `close`.
         """
+        with _legible():
+            self._open(given)
+
+    def _open(self, given: int) -> None:
         self._writer = writer = self._connect()
         if given:
             _compare(writer, given)  # before anything is written over what may still be readable in the log
@@ -143,8 +147,9 @@ class SpoolDatabase:
         if self._batch_thread == threading.get_ident():
             if self.failure is not None:
                 raise self.failure
-            return _open(self._writer).execute(query, values).fetchall()
-        with self._reading:
+            with _legible():
+                return _open(self._writer).execute(query, values).fetchall()
+        with self._reading, _legible():
             return _open(self._reader).execute(query, values).fetchall()
 
     def write(self, work: Work[T], *, durable: bool) -> T:
@@ -164,11 +169,13 @@ class SpoolDatabase:
                     raise self.failure
                 self._batch_durable |= durable
                 try:
-                    return work(writer)
+                    with _legible():
+                        return work(writer)
                 except sqlite3.Error as error:
                     self.failure = error
                     raise
-            return _transact(writer, work, durable=durable)
+            with _legible():
+                return _transact(writer, work, durable=durable)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -293,15 +300,24 @@ def damage(what: str) -> sqlite3.DatabaseError:
 def is_damage(error: sqlite3.Error) -> bool:
     """Return whether an error says that the file makes no sense, rather than that it cannot be used now."""
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return False
     text = str(error)
+    if code is None:
+        return text.startswith("Could not decode to UTF-8")
     return (
         code & 0xFF in _DAMAGE
         or code in _DAMAGE_EXTENDED
         or "malformed" in text
         or text.startswith("no such")
     )
+
+
+@contextmanager
+def _legible() -> Iterator[None]:
+    """Python fails to read SQLite's own sentence where that quotes a damaged schema; that is damage too."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise damage(f"it says what is no text: {error.object[:80]!r}") from None
 
 
 def is_full(error: sqlite3.Error) -> bool:

@@ -202,7 +202,7 @@ class SpoolFindings:
             )
             listed = connection.execute(f"SELECT {columns} FROM frames").fetchall()  # noqa: S608 - the table's own
             (self.next,) = connection.execute("SELECT next FROM totals").fetchone()
-        except (sqlite3.Error, TypeError):
+        except (sqlite3.Error, TypeError, UnicodeDecodeError):
             return
         seen, self.rows = self.rows, {}
         rotted = [row[0] for row in listed if not self._take_row(row[0], (None, *row[1:]))]

@@ -331,6 +331,19 @@ def test_damage_of_the_log_right_after_a_repair_does_not_undo_it(tmp_path):
     again.close()
 
 
+def test_a_schema_that_is_no_text_is_damage_like_any_other(tmp_path):
+    history = History(tmp_path, 8, 30)
+    history.live(in_order=True)
+    path = tmp_path / "spool.sqlite"
+    data = path.read_bytes()
+    assert b"mark INTEGER NOT NULL" in data[:PAGE]
+    path.write_bytes(data.replace(b"mark INTEGER NOT NULL", b"mark INTEGER N\xccT NULL", 1))
+    store = opened(tmp_path)
+    rows, _ = check(store, history)
+    assert rows.keys() >= history.kept.keys()
+    store.close()
+
+
 def test_a_row_that_has_rotted_is_known_again_by_its_payload(tmp_path):
     history = History(tmp_path, 4, 20)
     store = history.live(in_order=False)
