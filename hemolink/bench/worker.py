@@ -1,6 +1,7 @@
 """``hemolink bench worker``: the whole path of a worker beside its engine alone."""
 
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -67,6 +68,8 @@ def worker(
     from model_zoo.errors import ModelZooError  # noqa: PLC0415
 
     console = console_for(as_json=as_json)
+    # Unwinds as Ctrl-C does: what was started here is ended here.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="hemolink-bench-") as name:
         directory = Path(name)
         try:
