@@ -168,7 +168,7 @@ def _report(survey: "Survey", target: Path, layouts: dict[str, str]) -> dict[str
             {"path": str(one.path), "reason": one.reason, "message": one.message} for one in survey.left_out
         ],
         "not_found_by_looking": (
-            "copies turned by other than right angles, zoomed by more than about 3 %, or shifted by more than an eighth "
+            "copies turned by other than right angles, zoomed by more than about 4 %, or shifted by more than an eighth "
             "of the side, and different fields of one slide"
         ),
     }
