@@ -9,6 +9,7 @@ from broker_config.errors import SettingsError
 from broker_config.logs import configure
 from broker_config.process import Shutdown
 from broker_config.settings import load_settings
+from clinician_dashboard.allocator import keep_small
 from clinician_dashboard.dashboard import Dashboard
 from clinician_dashboard.errors import DashboardError
 from clinician_dashboard.settings import Settings
@@ -28,6 +29,7 @@ def serve(path: Path, *, check_only: bool = False) -> int:
         print(f"{path}: good")
         return 0
     configure(settings.log.level, settings.log.form)
+    keep_small()  # before the first thread starts
     shutdown = Shutdown()
     shutdown.install()
     try:

@@ -146,7 +146,10 @@ class Child:
             with error:
                 said = error.read(2000).decode("utf-8", "replace").strip()
             raise Unanswered(said or f"{path} answered {error.code}") from None
-        except (OSError, http.client.HTTPException) as error:  # the latter when it dies in the middle of its answer
+        except (
+            OSError,
+            http.client.HTTPException,
+        ) as error:  # the latter when it dies in the middle of its answer
             raise Unanswered(f"{path} does not answer ({error})") from None
 
     def get_json(self, path: str) -> dict[str, Any]:

@@ -19,15 +19,28 @@ import click
 )
 @click.option("--width", type=click.IntRange(64, 8192), default=640, show_default=True, help="Pixels.")
 @click.option("--height", type=click.IntRange(64, 8192), default=480, show_default=True, help="Pixels.")
+@click.option(
+    "--confound",
+    is_flag=True,
+    help="Give each class's slides a tint of their own, for an audit to find ('hemolink model audit').",
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object.")
 def simulate(
-    directory: Path, patients: int, frames: int, seed: int, *, width: int, height: int, as_json: bool
+    directory: Path,
+    patients: int,
+    frames: int,
+    seed: int,
+    *,
+    width: int,
+    height: int,
+    confound: bool,
+    as_json: bool,
 ) -> None:
     """Write images of simulated smears and a manifest to DIRECTORY.
 
     Every image is SIMULATED: no patient, no slide. Labels stand in manifest.csv, never in a file name.
     """
-    from smear_simulator import SimulatorError, write_dataset  # noqa: PLC0415 - OpenCV is imported only when it is needed
+    from smear_simulator import Confound, SimulatorError, write_dataset  # noqa: PLC0415 - OpenCV is imported only when it is needed
 
     started = time.monotonic()
     try:
@@ -46,6 +59,7 @@ def simulate(
                 seed=seed,
                 width=width,
                 height=height,
+                confound=Confound(background_tint_by_class=confound),
                 progress=progress,
             )
     except SimulatorError as error:
@@ -61,6 +75,7 @@ def simulate(
                     "images": patients * frames,
                     "seed": seed,
                     "seconds": round(seconds, 2),
+                    "confound": confound,
                     "simulated": True,
                 }
             )
