@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from clinician_dashboard.settings import Settings
     from clinician_dashboard.verify import Verdict
 
 
@@ -130,6 +131,44 @@ def verify(settings: Path, *, as_json: bool, remove_orphans: bool) -> None:
     sys.exit(0 if verdict.sound else 1)
 
 
+@dashboard.command()
+@_settings
+@click.option(
+    "--format",
+    "name",
+    type=click.Choice(["pdf", "fhir-r4b", "fhir-r5", "hl7"]),
+    default="pdf",
+    show_default=True,
+    help="What to write.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write."
+)
+@click.option("--site", default="", help="Whose case, where several sites use the same code.")
+@click.argument("case")
+def export(settings: Path, case: str, name: str, out: Path, site: str) -> None:
+    """Write a report of CASE, while the dashboard may be running.
+
+    Reports are preliminary: nothing is signed. They name the case by its code alone. What breaks its own standard (FHIR
+    R4B or R5, HL7 v2.5.1) is not written.
+    """
+    from broker_config.process import write_durably  # noqa: PLC0415
+    from clinician_dashboard.reports.formats import make_report  # noqa: PLC0415 - the database library is slow to import
+    from clinician_dashboard.reports.looking import look  # noqa: PLC0415
+
+    with _told(), look(_load(settings)) as reader:
+        made = make_report(reader, case, name, site=site)
+    try:
+        write_durably(out, made.content)
+    except OSError as error:
+        raise click.ClickException(f"{out} cannot be written: {error.strerror or error}") from None
+    simulated = " SIMULATED." if made.report.simulated else ""
+    click.echo(
+        f"{out}: {made.report.status} report of {case}, version {made.report.version}, {len(made.content)} bytes. "
+        f"Not signed.{simulated}"
+    )
+
+
 def _tell(verdict: "Verdict") -> None:
     from clinician_dashboard.web.words import missing as missing_words  # noqa: PLC0415
 
@@ -160,16 +199,21 @@ def _tell(verdict: "Verdict") -> None:
     click.echo("The record is sound." if verdict.sound else "The record is NOT sound.")
 
 
-def _record_of(path: Path) -> Path:
-    """Return the folder of the record that a settings file names."""
+def _load(path: Path) -> "Settings":
+    """Return the dashboard's settings."""
     from broker_config.errors import SettingsError  # noqa: PLC0415
     from broker_config.settings import load_settings  # noqa: PLC0415
     from clinician_dashboard.settings import Settings  # noqa: PLC0415
 
     try:
-        settings = load_settings(path, Settings)
+        return load_settings(path, Settings)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _record_of(path: Path) -> Path:
+    """Return the folder of the record that a settings file names."""
+    settings = _load(path)
     if settings.database_url is not None:
         raise click.ClickException(
             f"{path}: the record is in the database of database_url, which has tools of its own for this; the images are in "

@@ -8,6 +8,7 @@ from pydantic import StringConstraints
 
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.events import stream
+from clinician_dashboard.web.report_routes import add_reports
 from clinician_dashboard.web.views import (
     case_fields,
     fleet_fields,
@@ -28,6 +29,7 @@ def api_router(context: Context) -> APIRouter:
     """Return the routes of the API."""
     router = APIRouter(prefix="/api/v1")
     _add_cases(router, context)
+    add_reports(router, context)
     _add_fleet(router, context)
     _add_frames(router, context)
     _add_events(router, context)

@@ -1,0 +1,481 @@
+"""The page of the PDF report, on A4. Only `clinician_dashboard.reports.pdf` imports this, and only when it is asked for one.
+
+Page one: what it is (preliminary, decision support, SIMULATED), the case, the result with its intervals, the reasons to refer, the
+models. Page two: the frames with their pictures and where the model looked, and the place for a signature. Helvetica is not
+embedded (every reader has it); a character that it lacks becomes a question mark.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from xml.sax.saxutils import escape
+
+from reportlab.lib.colors import Color, HexColor  # type: ignore[import-untyped]
+from reportlab.lib.enums import TA_RIGHT  # type: ignore[import-untyped]
+from reportlab.lib.pagesizes import A4  # type: ignore[import-untyped]
+from reportlab.lib.styles import ParagraphStyle  # type: ignore[import-untyped]
+from reportlab.lib.units import mm  # type: ignore[import-untyped]
+from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
+from reportlab.platypus import (  # type: ignore[import-untyped]
+    Flowable,
+    Image,
+    KeepTogether,
+    PageBreak,
+    Paragraph,
+    SimpleDocTemplate,
+    Spacer,
+    Table,
+)
+
+from broker_config.messages import CLASSES
+from clinician_dashboard.case_result import Share
+from clinician_dashboard.reports.case_report import CaseReport, ReportFrame
+from clinician_dashboard.reports.pictures import thumbnails
+from clinician_dashboard.web.words import (
+    ACUTE_NOTE,
+    CLASS_NAMES,
+    INTENDED_USE,
+    SHORT_NAMES,
+    STATE_WORDS,
+    URGENCY_WORDS,
+)
+
+WIDTH, HEIGHT = A4
+MARGIN = 16 * mm
+TOP = 30 * mm
+BOTTOM = 17 * mm
+INNER = WIDTH - 2 * MARGIN
+_PADDING = 6  # points that reportlab's own frame keeps free on each side
+FIT_ON_PAGE_ONE = 3
+
+REASONS = 5
+MODELS = 3
+LONG = 480
+"""Characters of a free text that are printed; the whole of it is in the record."""
+
+PICTURE_WIDTH = 29 * mm
+PICTURE_PIXELS = 340
+TALLEST = 23 * mm
+SCALES_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+SCALE_SHARE = 0.35
+
+INK = HexColor("#16202c")
+SOFT = HexColor("#56616e")
+LINE = HexColor("#c9d1da")
+TRACK = HexColor("#e8ecf0")
+BAND = HexColor("#1f3a5f")
+ALARM = HexColor("#8a1c1c")
+WATERMARK = Color(0.72, 0.11, 0.11, alpha=0.11)
+COLOURS = {"healthy": "#0f7b6c", "ALL": "#a3195b", "AML": "#b8480b", "CLL": "#2456a6", "CML": "#6b4fa3"}
+
+BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9, leading=12, textColor=INK)
+SMALL = ParagraphStyle("small", parent=BODY, fontSize=7.6, leading=9.8)
+FAINT = ParagraphStyle("faint", parent=SMALL, textColor=SOFT)
+HEADING = ParagraphStyle(
+    "heading", parent=BODY, fontName="Helvetica-Bold", fontSize=10.5, leading=14, spaceBefore=9, spaceAfter=3
+)
+HEADLINE = ParagraphStyle("headline", parent=BODY, fontName="Helvetica-Bold", fontSize=17, leading=21)
+ALERT = ParagraphStyle("alert", parent=BODY, fontName="Helvetica-Bold", textColor=ALARM)
+RIGHT = ParagraphStyle("right", parent=BODY, alignment=TA_RIGHT)
+
+_PLAIN = [
+    ("VALIGN", (0, 0), (-1, -1), "TOP"),
+    ("LEFTPADDING", (0, 0), (-1, -1), 0),
+    ("RIGHTPADDING", (0, 0), (-1, -1), 6),
+    ("TOPPADDING", (0, 0), (-1, -1), 2),
+    ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
+]
+
+
+def draw(report: CaseReport, frames: Sequence[ReportFrame], images: Mapping[str, bytes]) -> bytes:
+    """Return the PDF.
+
+    Args:
+        report: The case.
+        frames: The frames to show.
+        images: Their images by frame id.
+    """
+    held = io.BytesIO()
+    document = SimpleDocTemplate(
+        held,
+        pagesize=A4,
+        leftMargin=MARGIN - _PADDING,
+        rightMargin=MARGIN - _PADDING,
+        topMargin=TOP,
+        bottomMargin=BOTTOM,
+        invariant=1,
+        lang="en",
+        title=f"{report.code}: {report.status} blood smear report",
+        author=f"Hemolink {report.software}",
+        subject=INTENDED_USE,
+    )
+
+    def frame_page(canvas: Canvas, _document: Any) -> None:
+        _draw_frame(canvas, report)
+
+    story = [
+        *_case(report),
+        *_result(report),
+        *_reasons(report),
+        *_models(report),
+        *(_frames(report, frames, images) if frames else []),
+        *_signature(report),
+    ]
+    document.build(story, onFirstPage=frame_page, onLaterPages=frame_page, canvasmaker=_NumberedCanvas)
+    return held.getvalue()
+
+
+class _NumberedCanvas(Canvas):  # type: ignore[misc]
+    """Writes "page 1 of 2": how many there are is known only at the end."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._pages: list[dict[str, Any]] = []
+
+    def showPage(self) -> None:  # noqa: N802 - reportlab's name
+        self._pages.append(dict(self.__dict__))
+        self._startPage()
+
+    def save(self) -> None:
+        pages = self._pages
+        for number, page in enumerate(pages, 1):
+            self.__dict__.update(page)
+            self.setFont("Helvetica", 7.5)
+            self.setFillColor(SOFT)
+            self.drawRightString(WIDTH - MARGIN, 9 * mm, f"Page {number} of {len(pages)}")
+            super().showPage()
+        super().save()
+
+
+def _draw_frame(canvas: Canvas, report: CaseReport) -> None:
+    canvas.saveState()
+    if report.simulated:
+        canvas.saveState()
+        canvas.translate(WIDTH / 2, HEIGHT / 2 - 10 * mm)
+        canvas.rotate(54)
+        canvas.setFillColor(WATERMARK)
+        canvas.setFont("Helvetica-Bold", 104)
+        canvas.drawCentredString(0, -36, "SIMULATED")
+        canvas.restoreState()
+    canvas.setFillColor(ALARM if report.simulated else BAND)
+    canvas.rect(0, HEIGHT - 12 * mm, WIDTH, 12 * mm, stroke=0, fill=1)
+    canvas.setFillColor(HexColor("#ffffff"))
+    canvas.setFont("Helvetica-Bold", 9.5)
+    canvas.drawString(MARGIN, HEIGHT - 7.6 * mm, INTENDED_USE)
+    if report.simulated:
+        canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 7.6 * mm, "SIMULATED")
+    canvas.setFillColor(INK)
+    canvas.setFont("Helvetica-Bold", 12.5)
+    canvas.drawString(MARGIN, HEIGHT - 21 * mm, f"Blood smear, preliminary report: {_plain(report.code)}")
+    canvas.setFont("Helvetica", 8.5)
+    canvas.setFillColor(SOFT)
+    canvas.drawRightString(
+        WIDTH - MARGIN, HEIGHT - 21 * mm, f"version {report.version}, made {_time(report.made_at)}"
+    )
+    canvas.setStrokeColor(LINE)
+    canvas.line(MARGIN, HEIGHT - 24 * mm, WIDTH - MARGIN, HEIGHT - 24 * mm)
+    canvas.line(MARGIN, 13 * mm, WIDTH - MARGIN, 13 * mm)
+    canvas.setFont("Helvetica", 7.5)
+    simulated = "SIMULATED, not for any patient's care. " if report.simulated else ""
+    canvas.drawString(
+        MARGIN,
+        9 * mm,
+        f"{simulated}{_plain(report.site)} / {_plain(report.code)}, version {report.version}. Not signed. Hemolink {_plain(report.software)}",
+    )
+    canvas.restoreState()
+
+
+def _case(report: CaseReport) -> list[Flowable]:
+    pairs = [
+        ("Case", report.code),
+        ("Site", report.site),
+        ("Microscope", ", ".join(report.microscopes) or "not known"),
+        ("Priority", "STAT" if report.stat else "routine"),
+        ("First capture", _time(report.opened_at)),
+        ("Last change", _time(report.changed_at)),
+        ("Frames", _frame_counts(report)),
+        ("Status", "preliminary: nobody has signed"),
+    ]
+    cells = [[_pair(*pairs[place]), _pair(*pairs[place + 1])] for place in range(0, len(pairs), 2)]
+    return [Table(cells, colWidths=[INNER / 2] * 2, style=_PLAIN)]
+
+
+def _frame_counts(report: CaseReport) -> str:
+    counted = [f"{count} {STATE_WORDS[state].lower()}" for state, count in report.by_state.items() if count]
+    return f"{report.frame_count}" + (f" ({', '.join(counted)})" if counted else "")
+
+
+def _result(report: CaseReport) -> list[Flowable]:
+    result = report.result
+    urgency = URGENCY_WORDS[result.urgency]
+    parts: list[Flowable] = [
+        Paragraph("Result of the model", HEADING),
+        Paragraph(_text(report.headline), HEADLINE),
+        Paragraph(_text(f"{urgency.label}: {urgency.meaning}."), BODY),
+    ]
+    if result.urgency == "critical":
+        parts += [Spacer(1, 3), Paragraph(_text(ACUTE_NOTE), ALERT)]
+    if not result.shares:
+        return parts
+    rows: list[list[Any]] = [
+        [Paragraph("Class", FAINT), "", Paragraph("Probability", FAINT), Paragraph("95 % interval", FAINT)]
+    ]
+    for name in CLASSES:
+        share = result.shares[name]
+        leads = name == result.leading
+        label = f"<b>{_text(CLASS_NAMES[name])}</b>" if leads else _text(CLASS_NAMES[name])
+        number = f"{share.probability * 100:.1f} %"
+        rows.append(
+            [
+                Paragraph(label, BODY),
+                _Bar(share, HexColor(COLOURS[name])),
+                Paragraph(f"<b>{number}</b>" if leads else number, BODY),
+                Paragraph(f"{share.low * 100:.1f} to {share.high * 100:.1f} %", BODY),
+            ]
+        )
+    style = [*_PLAIN, ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE), ("VALIGN", (0, 1), (-1, -1), "MIDDLE")]
+    widths = [58 * mm, INNER - 118 * mm, 24 * mm, 36 * mm]
+    how = (
+        f"{result.counted} of {report.read} read frames count, weighted by image quality, together as much as "
+        f"{result.effective:.1f} equal frames; {result.referred} referred and left out. Weighted mean of the calibrated "
+        "probabilities; Wilson's 95 % interval. Frames of one smear share slide and stain: read it as the least uncertainty."
+    )
+    return [
+        *parts,
+        Spacer(1, 5),
+        Table(rows, colWidths=widths, style=style),
+        Spacer(1, 3),
+        Paragraph(how, FAINT),
+    ]
+
+
+def _reasons(report: CaseReport) -> list[Flowable]:
+    told = [_text(reason) for reason in report.result.reasons]
+    of_frames = [
+        f"{_text(_shorten(one.sentence))} ({one.frames} {'frame' if one.frames == 1 else 'frames'})"
+        for one in report.referrals[:REASONS]
+    ]
+    parts: list[Flowable] = [Paragraph("Reasons to refer", HEADING)]
+    if not told and not of_frames:
+        return [*parts, Paragraph("None: no frame of this case was referred.", BODY)]
+    parts += [Paragraph(f"<b>{text}</b>", BODY) for text in told]
+    parts += [Paragraph(text, BODY, bulletText="\u2022") for text in of_frames]
+    more = len(report.referrals) - REASONS
+    if more > 0:
+        parts.append(Paragraph(f"and {more} more reasons, in the dashboard.", FAINT))
+    seen = report.referrals_seen
+    if seen < report.by_state.get("refer", 0):
+        parts.append(Paragraph(f"Counted over the first {seen} referred frames.", FAINT))
+    return parts
+
+
+def _models(report: CaseReport) -> list[Flowable]:
+    parts: list[Flowable] = [Paragraph("Model" if len(report.models) == 1 else "Models", HEADING)]
+    for model in report.models[:MODELS]:
+        simulated = (
+            ' <font color="#8a1c1c"><b>SIMULATED: it learnt from simulated smears.</b></font>'
+            if model.simulated
+            else ""
+        )
+        network = (
+            ", ".join(part for part in (model.architecture, model.engine) if part) or "network not stated"
+        )
+        parts += [
+            Paragraph(
+                f"<b>{_text(_shorten(model.name, 80))} {_text(_shorten(model.version, 40))}</b> ({_text(_shorten(network, 80))}){simulated}",
+                BODY,
+            ),
+            Paragraph(f"Trained on: {_text(_shorten(model.training_data)) or 'not stated'}", SMALL),
+            Paragraph(f"Weights SHA-256: {model.weights_sha256}", FAINT),
+            Spacer(1, 3),
+        ]
+    if not report.models:
+        parts.append(Paragraph("No model has answered yet.", BODY))
+    if len(report.models) > 1:
+        parts.append(Paragraph(f"Frames of this case were read by {len(report.models)} models.", ALERT))
+    return parts
+
+
+def _frames(report: CaseReport, frames: Sequence[ReportFrame], images: Mapping[str, bytes]) -> list[Flowable]:
+    where = "Right picture: where the model looked (yellow most, violet least)."
+    if len(frames) < report.frame_count:
+        heading = f"Frames, {len(frames)} of {report.frame_count}"
+        how = "Shown are referred frames, and reported ones from the strongest for the result to the strongest against it."
+    else:
+        heading = "Frames, all of them" if len(frames) > 1 else "The frame"
+        how = ""
+    rows = [_frame_row(frame, images.get(frame.frame_id)) for frame in frames]
+    style = [
+        *_PLAIN,
+        ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE),
+        ("TOPPADDING", (0, 0), (-1, -1), 3),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
+    ]
+    picture = PICTURE_WIDTH + 2 * mm
+    widths = [8 * mm, picture, picture, INNER - 8 * mm - 2 * picture]
+    return [
+        *([PageBreak()] if len(frames) > FIT_ON_PAGE_ONE else []),
+        Paragraph(heading, HEADING),
+        Paragraph(f"{how} {where}".strip(), FAINT),
+        Spacer(1, 3),
+        Table(rows, colWidths=widths, style=style),
+    ]
+
+
+def _frame_row(frame: ReportFrame, image: bytes | None) -> list[Any]:
+    small = thumbnails(image, frame.activation, width=PICTURE_PIXELS) if image else None
+    if small is None:
+        left: Any = Paragraph("The picture is not in the record's folder, or cannot be read.", FAINT)
+        right: Any = ""
+    else:
+        left = _Picture(small.plain, frame, small.height / small.width)
+        right = _Picture(small.overlaid, frame, small.height / small.width) if small.overlaid else ""
+    return [Paragraph(f"<b>{frame.number}</b>", BODY), left, right, _frame_words(frame)]
+
+
+def _frame_words(frame: ReportFrame) -> list[Flowable]:
+    if frame.prediction is None:
+        answer = f"<b>{STATE_WORDS[frame.state]}</b>"
+    else:
+        probability = f"{SHORT_NAMES[frame.prediction]} {frame.probabilities[frame.prediction] * 100:.0f} %"
+        if frame.state == "refer":
+            answer = f'<font color="#8a1c1c"><b>REFERRED</b></font>, leans {probability}'
+        else:
+            answer = f'<font color="{COLOURS[frame.prediction]}"><b>{probability}</b></font>'
+    rest = ", ".join(
+        f"{SHORT_NAMES[name]} {frame.probabilities[name] * 100:.0f} %"
+        for name in CLASSES
+        if name != frame.prediction and name in frame.probabilities
+    )
+    lines = [Paragraph(f"{answer} &nbsp; <font color='#56616e' size='7.6'>{rest}</font>", BODY)]
+    lines += [Paragraph(_text(_shorten(reason, 170)), SMALL) for reason in frame.reasons[:2]]
+    if len(frame.reasons) > 2:  # noqa: PLR2004
+        lines.append(Paragraph(f"and {len(frame.reasons) - 2} more reasons", FAINT))
+    if frame.flags:
+        lines.append(Paragraph(_text(_shorten(f"Noticed: {', '.join(frame.flags)}", 120)), SMALL))
+    where = f"{frame.device}, {_time(frame.captured_at)}, {frame.width} x {frame.height} pixels"
+    lines.append(Paragraph(_text(where), FAINT))
+    lines.append(Paragraph(f"Frame {frame.frame_id}", FAINT))
+    return lines
+
+
+def _signature(report: CaseReport) -> list[Flowable]:
+    blank = [
+        [
+            Paragraph(text, FAINT)
+            for text in ("Haematologist's reading", "Name", "Date and time", "Signature")
+        ],
+        ["", "", "", ""],
+    ]
+    style = [
+        *_PLAIN,
+        ("BOX", (0, 0), (-1, -1), 0.6, SOFT),
+        ("INNERGRID", (0, 0), (-1, -1), 0.3, LINE),
+        ("LEFTPADDING", (0, 0), (-1, -1), 4),
+    ]
+    told = "This report is the work of a model. It is no diagnosis until a haematologist has read the smear."
+    if report.simulated:
+        told = f"SIMULATED: not to be signed for any patient. {told}"
+    table = Table(
+        blank,
+        colWidths=[INNER * 0.4, INNER * 0.2, INNER * 0.18, INNER * 0.22],
+        rowHeights=[14, 26],
+        style=style,
+    )
+    return [Spacer(1, 7), KeepTogether([Paragraph(told, SMALL), Spacer(1, 4), table])]
+
+
+class _Bar(Flowable):  # type: ignore[misc]
+    """One probability: track, fill, and the interval as a whisker."""
+
+    def __init__(self, share: Share, colour: Color) -> None:
+        super().__init__()
+        self._share = share
+        self._colour = colour
+        self._across = 0.0
+
+    def wrap(self, width: float, _height: float) -> tuple[float, float]:
+        self._across = width
+        return width, 12
+
+    def draw(self) -> None:
+        canvas, across, share = self.canv, self._across, self._share
+        canvas.setFillColor(TRACK)
+        canvas.rect(0, 3, across, 6, stroke=0, fill=1)
+        canvas.setFillColor(self._colour)
+        canvas.rect(0, 3, across * share.probability, 6, stroke=0, fill=1)
+        canvas.setStrokeColor(INK)
+        canvas.setLineWidth(0.8)
+        canvas.line(across * share.low, 6, across * share.high, 6)
+        for end in (share.low, share.high):
+            canvas.line(across * end, 3, across * end, 9)
+
+
+class _Picture(Flowable):  # type: ignore[misc]
+    """A thumbnail with a scale bar, and SIMULATED on it where it is."""
+
+    def __init__(self, jpeg: bytes, frame: ReportFrame, aspect: float) -> None:
+        super().__init__()
+        self._jpeg = jpeg
+        self._frame = frame
+        self.height = min(TALLEST, PICTURE_WIDTH * aspect)
+        self.width = self.height / aspect
+
+    def wrap(self, _width: float, _height: float) -> tuple[float, float]:
+        return self.width, self.height
+
+    def draw(self) -> None:
+        canvas = self.canv
+        Image(io.BytesIO(self._jpeg), self.width, self.height).drawOn(canvas, 0, 0)
+        if self._frame.simulated:
+            canvas.setFillColor(ALARM)
+            canvas.rect(
+                0,
+                self.height - 7.5,
+                min(self.width, 4.1 * len(self._frame.simulated) + 4),
+                7.5,
+                stroke=0,
+                fill=1,
+            )
+            canvas.setFillColor(HexColor("#ffffff"))
+            canvas.setFont("Helvetica-Bold", 5.5)
+            canvas.drawString(2, self.height - 5.8, self._frame.simulated)
+        self._draw_scale(canvas)
+
+    def _draw_scale(self, canvas: Canvas) -> None:
+        if not self._frame.pixel_size_um:
+            return
+        field_um = self._frame.width * self._frame.pixel_size_um
+        fitting = [length for length in SCALES_UM if length <= field_um * SCALE_SHARE]
+        if not fitting:
+            return
+        length = fitting[-1] / field_um * self.width
+        label = f"{fitting[-1]} \u00b5m"
+        canvas.setFillColor(Color(1, 1, 1, alpha=0.8))
+        canvas.rect(self.width - max(length, 17) - 4, 1, max(length, 17) + 3, 9.5, stroke=0, fill=1)
+        canvas.setFillColor(INK)
+        canvas.rect(self.width - length - 2.5, 2, length, 1.4, stroke=0, fill=1)
+        canvas.setFont("Helvetica", 5.5)
+        canvas.drawRightString(self.width - 2.5, 4.8, label)
+
+
+def _pair(name: str, value: str) -> Paragraph:
+    return Paragraph(f'<font color="#56616e">{name}:</font> {_text(value)}', BODY)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\u202f", "\u00a0").encode("cp1252", "replace").decode("cp1252")
+
+
+def _text(text: str) -> str:
+    """Return a text that is shown as it stands: nothing in it is markup."""
+    return escape(_plain(" ".join(text.split())))
+
+
+def _shorten(text: str, most: int = LONG) -> str:
+    return text if len(text) <= most else f"{text[: most - 3].rstrip()}..."
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

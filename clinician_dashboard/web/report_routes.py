@@ -1,0 +1,54 @@
+"""A case's report under ``/api/v1/cases/{code}/report.*``: PDF, FHIR and HL7 v2."""
+
+import re
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, HTTPException, Query, Response
+
+from clinician_dashboard.reports.errors import AmbiguousCase, MissingPart, NoSuchCase, ReportError
+from clinician_dashboard.reports.formats import make_report
+from clinician_dashboard.web.context import Context
+
+_STATUS_OF: tuple[tuple[type[ReportError], int], ...] = (
+    (NoSuchCase, 404),
+    (AmbiguousCase, 409),
+    (MissingPart, 501),
+    (ReportError, 503),
+)
+
+Site = Annotated[str, Query(max_length=48)]
+
+
+def add_reports(router: APIRouter, context: Context) -> None:
+    """Add the routes of the reports to the API's router."""
+
+    def answer(code: str, name: str, site: str) -> Response:
+        try:
+            made = make_report(context.reader, code, name, site=site)
+        except ReportError as error:
+            status = next(number for kind, number in _STATUS_OF if isinstance(error, kind))
+            hint = ": add ?site= to the address" if status == 409 else ""  # noqa: PLR2004
+            raise HTTPException(status, f"{error}{hint}") from None
+        file_name = re.sub(r"[^A-Za-z0-9._-]", "_", made.file_name)
+        return Response(
+            made.content,
+            headers={
+                "Content-Type": made.media_type,
+                "Content-Disposition": f'attachment; filename="{file_name}"',
+            },
+        )
+
+    @router.get("/cases/{code}/report.pdf", response_class=Response)
+    def report_pdf(code: str, site: Site = "") -> Response:
+        """The case as a PDF of one or two pages. Preliminary: nothing is signed."""
+        return answer(code, "pdf", site)
+
+    @router.get("/cases/{code}/report.fhir.json", response_class=Response)
+    def report_fhir(code: str, site: Site = "", release: Literal["r4b", "r5"] = "r4b") -> Response:
+        """The case as a FHIR bundle, R4B or R5, with the PDF in it. Preliminary."""
+        return answer(code, f"fhir-{release}", site)
+
+    @router.get("/cases/{code}/report.hl7", response_class=Response)
+    def report_hl7(code: str, site: Site = "") -> Response:
+        """The case as an HL7 v2.5.1 ORU^R01. Preliminary."""
+        return answer(code, "hl7", site)

@@ -1,0 +1,327 @@
+"""Reports as pure functions: FHIR, HL7 v2 and PDF of cases built here, judged by libraries that are not ours."""
+
+import base64
+import io
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import cv2
+import numpy as np
+import pypdf
+import pytest
+from hl7apy.parser import parse_message
+
+from broker_config.messages import CLASSES
+from clinician_dashboard.case_result import FrameReading, combine
+from clinician_dashboard.reports import fhir, hl7, pdf, pictures, vocabulary
+from clinician_dashboard.reports.case_report import (
+    CaseReport,
+    Referral,
+    ReportFrame,
+    ReportModel,
+    choose_frames,
+)
+from clinician_dashboard.reports.errors import InvalidReport
+
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+HOSTILE = "a|b^c&d~e\\f\r\nMSH|^~\\&|<b>&amp;</b> \u2028 \u7532"
+MODEL = ReportModel(
+    name="resnet34",
+    version="1.2.0",
+    weights_sha256="ab" * 32,
+    architecture="resnet34",
+    engine="openvino-bf16",
+    training_data="8,000 fields of simulated smears, simulator 1.0",
+    simulated=True,
+)
+
+
+def image(seed=1):
+    picture = np.random.default_rng(seed).integers(180, 240, (120, 160, 3), dtype=np.uint8)
+    cv2.circle(picture, (80, 60), 30, (140, 60, 110), -1)
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def frame(number, leading="AML", *, top=0.9, state="report", **changes):
+    rest = (1 - top) / 4
+    answered = state in ("report", "refer")
+    fields = {
+        "number": number,
+        "frame_id": f"{number:032x}",
+        "device": "scope-1",
+        "captured_at": START + timedelta(seconds=number),
+        "state": state,
+        "prediction": leading if answered else None,
+        "probabilities": {name: top if name == leading else rest for name in CLASSES} if answered else {},
+        "reasons": ("The prediction set holds more than one class.",) if state == "refer" else (),
+        "flags": (),
+        "simulated": "SIMULATED",
+        "encoding": "jpeg",
+        "width": 1280,
+        "height": 960,
+        "pixel_size_um": 0.1,
+        "image_sha256": f"{number:064x}",
+        "worker": "worker-1" if answered else "",
+        "weights_sha256": MODEL.weights_sha256 if answered else "",
+        "activation": tuple(tuple((x + y) / 12 for x in range(7)) for y in range(7)) if answered else (),
+    }
+    return ReportFrame(**(fields | changes))
+
+
+def report(frames, **changes):
+    answered = [one for one in frames if one.prediction]
+    result = combine([FrameReading(one.probabilities, one.state) for one in answered])
+    states = ("report", "refer", "waiting", "refused")
+    referred = [one for one in frames if one.state == "refer"]
+    fields = {
+        "site": "ward",
+        "code": "HL-0001",
+        "status": "preliminary",
+        "version": len(frames),
+        "made_at": START + timedelta(hours=1),
+        "opened_at": START,
+        "changed_at": START + timedelta(minutes=2),
+        "result_at": START + timedelta(minutes=1) if answered else None,
+        "stat": False,
+        "simulated": True,
+        "headline": "Acute myeloid leukaemia suspected",
+        "result": result,
+        "microscopes": ("scope-1",),
+        "workers": ("worker-1",) if answered else (),
+        "by_state": {state: sum(one.state == state for one in frames) for state in states},
+        "frames": tuple(frames),
+        "referrals": (Referral("ambiguous", referred[0].reasons[0], len(referred)),) if referred else (),
+        "referrals_seen": len(referred),
+        "models": (MODEL,) if answered else (),
+        "software": "0.1.0",
+    }
+    return CaseReport(**(fields | changes))
+
+
+def _many():
+    return [frame(n, state="refer" if n % 5 == 0 else "report", top=0.7 + n / 100) for n in range(1, 25)]
+
+
+CASES = {
+    "critical": lambda: report(_many()),
+    "chronic": lambda: report(
+        [frame(1, "CLL"), frame(2, "CLL")], headline="Chronic lymphocytic leukaemia suggested"
+    ),
+    "healthy": lambda: report([frame(1, "healthy")], simulated=False, headline="No leukaemia suggested"),
+    "referred": lambda: report([frame(1, state="refer")], headline="The model does not answer"),
+    "undecided": lambda: report([frame(1, "CML", top=0.4)], headline="The model does not answer"),
+    "acute, type open": lambda: report([frame(1, "AML"), frame(2, "ALL")]),
+    "waiting": lambda: report([frame(1, state="waiting")], headline="Waiting for the first answer"),
+    "no frame": lambda: report([], headline="Waiting for the first answer"),
+    "two models": lambda: report(_many(), models=(MODEL, replace(MODEL, weights_sha256="cd" * 32))),
+    "hostile": lambda: report(
+        [frame(1, state="refer", reasons=(HOSTILE,) * 4, flags=(HOSTILE,)), frame(2, state="refused")],
+        headline=HOSTILE,
+        referrals=tuple(Referral(f"c{n}", HOSTILE * 40, 3) for n in range(12)),
+        models=tuple(
+            replace(MODEL, name=HOSTILE * 20, training_data=HOSTILE * 60, weights_sha256=f"{n:064x}")
+            for n in range(9)
+        ),
+        microscopes=tuple(f"scope-{n}" for n in range(40)),
+        code="A" * 40,
+    ),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]()
+
+
+def resources(bundle, kind):
+    return [one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == kind]
+
+
+@pytest.mark.parametrize("release", ["r4b", "r5"])
+def test_every_case_is_a_valid_bundle_whose_references_resolve(case, release):
+    bundle = json.loads(json.dumps(fhir.fhir_bundle(case, release)))
+    fhir.check_bundle(bundle, release)
+    here = {entry["fullUrl"] for entry in bundle["entry"]}
+    assert len(here) == len(bundle["entry"])
+    text = json.dumps(bundle)
+    references = [part.split('"')[0] for part in text.split('"reference": "')[1:]]
+    assert references
+    assert set(references) <= here
+    (diagnostic,) = resources(bundle, "DiagnosticReport")
+    assert diagnostic["status"] == "preliminary"
+    assert "name" not in diagnostic["subject"]
+    assert diagnostic["subject"]["identifier"]["value"] == case.code
+    assert not resources(bundle, "Patient")
+    for resource in (one["resource"] for one in bundle["entry"]):
+        labels = {label["code"] for label in resource["meta"]["security"]}
+        assert labels == ({"AIAST", "HTEST"} if case.simulated else {"AIAST"})
+
+
+@pytest.mark.parametrize("release", ["r4b", "r5"])
+def test_a_bundle_says_what_the_record_says(release):
+    case = CASES["critical"]()
+    paper = pdf.case_pdf(case, {})
+    bundle = fhir.fhir_bundle(case, release, pdf=paper)
+    fhir.check_bundle(bundle, release)
+    (diagnostic,) = resources(bundle, "DiagnosticReport")
+    assert base64.b64decode(diagnostic["presentedForm"][0]["data"]) == paper
+    assert diagnostic["conclusion"].startswith("SIMULATED.")
+    assert {coding["code"] for coding in diagnostic["conclusionCode"][0]["coding"]} == {"91861009", "AML"}
+    by_code = {one["code"]["coding"][0]["code"]: one for one in resources(bundle, "Observation")}
+    assert len(by_code) == 6
+    share = case.result.shares["AML"]
+    aml = by_code["probability-AML"]
+    assert aml["valueQuantity"]["value"] == round(share.probability * 100, 1)
+    ends = [part["valueQuantity"]["value"] for part in aml["component"]]
+    assert ends == [round(share.low * 100, 1), round(share.high * 100, 1)]
+    assert aml["interpretation"][0]["coding"][0]["code"] == "AA"
+    assert "interpretation" not in by_code["probability-CLL"]
+    counts = [part["valueInteger"] for part in by_code["5909-7"]["component"]]
+    assert counts == [20, 4, 0]
+    assert len(resources(bundle, "Media" if release == "r4b" else "DocumentReference")) == 24
+    model = next(one for one in resources(bundle, "Device") if "note" in one)
+    assert any("simulated smears, simulator 1.0" in note["text"] for note in model["note"])
+    again = fhir.fhir_bundle(replace(case, version=99), release)
+    assert resources(again, "DiagnosticReport")[0]["id"] == diagnostic["id"]
+
+
+def test_a_wrong_code_a_wrong_display_or_a_wrong_status_is_refused():
+    case = CASES["critical"]()
+    for path, value in (
+        (("status",), "provisional"),
+        (("code", "coding", 0, "display"), "Something else"),
+        (("code", "coding", 0, "code"), "34994-4"),
+    ):
+        bundle = fhir.fhir_bundle(case, "r4b")
+        (part,) = resources(bundle, "DiagnosticReport")
+        for step in path[:-1]:
+            part = part[step]
+        part[path[-1]] = value
+        with pytest.raises(InvalidReport, match="codes that are not in the tables"):
+            fhir.check_bundle(bundle, "r4b")
+    with pytest.raises(InvalidReport, match="breaks its own structure"):
+        fhir.check_bundle({"resourceType": "Bundle", "typo": 1}, "r5")
+
+
+def test_the_published_codes_are_the_ones_that_were_looked_up():
+    published = {
+        (code.code, code.display)
+        for code in vocabulary.CODES.values()
+        if code.system in (vocabulary.LOINC, vocabulary.SNOMED)
+    }
+    assert published == {
+        ("5909-7", "Blood smear finding [Identifier] in Blood by Light microscopy"),
+        ("91857003", "Acute lymphoid leukemia"),
+        ("91861009", "Acute myeloid leukemia"),
+        ("92814006", "Chronic lymphoid leukemia"),
+        ("92818009", "Chronic myeloid leukemia"),
+    }
+    for code in vocabulary.CODES.values():
+        assert code.display
+        assert code.source
+        assert code.system.startswith(vocabulary.LOCAL) == (code.source == "ours")
+
+
+def fields_of(message):
+    return [segment.split("|") for segment in message.split("\r") if segment]
+
+
+def test_every_case_is_an_oru_that_hl7apy_accepts(case):
+    message = hl7.oru_message(case)
+    hl7.check_message(message)
+    segments = fields_of(message)
+    assert [segment[0] for segment in segments][:4] == ["MSH", "SFT", "PID", "OBR"]
+    assert {segment[0] for segment in segments[4:]} == {"NTE", "OBX"}  # nothing hostile began a segment
+    observations = [segment for segment in segments if segment[0] == "OBX"]
+    assert {segment[11] for segment in observations} == {"P"}
+    assert [int(segment[1]) for segment in observations] == list(range(1, len(observations) + 1))
+    assert segments[3][25] == "P"
+    assert segments[0][10] == ("T" if case.simulated else "P")
+    assert segments[2][5] == f"{case.code}^^^^^^S"
+
+
+def test_an_oru_carries_probabilities_intervals_and_flags():
+    case = CASES["critical"]()
+    observations = [segment for segment in fields_of(hl7.oru_message(case)) if segment[0] == "OBX"]
+    by_code = {(segment[3].split("^")[0]): segment for segment in observations}
+    share = case.result.shares["AML"]
+    assert by_code["5909-7"][8] == "AA"
+    assert by_code["5909-7"][5].split("^")[3:] == ["91861009", "Acute myeloid leukemia", "SCT"]
+    assert by_code["probability-AML"][5] == f"{share.probability * 100:.1f}"
+    assert by_code["probability-AML"][8] == "AA"
+    assert by_code["probability-ALL"][8] == ""
+    assert by_code["interval-AML"][5] == f"^{share.low * 100:.1f}^-^{share.high * 100:.1f}"
+    assert [by_code[f"frames-{name}"][5] for name in ("counted", "referred", "unread")] == ["20", "4", "0"]
+    assert {CASES[name]().flag for name in ("chronic", "healthy", "referred")} == {"A", "N", ""}
+
+
+def test_delimiters_in_text_come_back_as_they_were():
+    case = report([frame(1)], models=(replace(MODEL, training_data="word " * 60 + "a|b^c&d~e\\f"),))
+    parsed = parse_message(hl7.oru_message(case), find_groups=False)
+    (told,) = [list(one.obx_5) for one in parsed.obx if one.obx_3.obx_3_1.to_er7() == "model"]
+    assert len(told) > 5  # lines
+    text = " ".join(line.to_er7() for line in told)
+    assert text.endswith("a\\F\\b\\S\\c\\T\\d\\R\\e\\E\\f")
+    for escaped, plain in (("F", "|"), ("S", "^"), ("T", "&"), ("R", "~"), ("E", "\\")):
+        text = text.replace(f"\\{escaped}\\", plain)
+    assert text.endswith("a|b^c&d~e\\f")
+
+
+def words_of(paper):
+    reader = pypdf.PdfReader(io.BytesIO(paper))
+    return [" ".join(page.extract_text().split()) for page in reader.pages]
+
+
+def test_every_case_prints_and_says_on_each_page_what_it_is(case):
+    paper = pdf.case_pdf(case, {one.frame_id: image(one.number) for one in pdf.pictured_frames(case)})
+    pages = words_of(paper)
+    assert 1 <= len(pages) <= (2 if case.code == "HL-0001" else 4)
+    for number, page in enumerate(pages, 1):
+        assert "Decision support, not a medical device." in page
+        assert "Not signed" in page
+        assert f"Page {number} of {len(pages)}" in page
+        assert ("SIMULATED, not for any patient's care" in page) == case.simulated
+    assert "Signature" in pages[-1]
+
+
+def test_the_pdf_holds_result_interval_models_and_the_same_bytes_twice():
+    case = CASES["critical"]()
+    images = {one.frame_id: image(one.number) for one in pdf.pictured_frames(case)}
+    paper = pdf.case_pdf(case, images)
+    assert paper == pdf.case_pdf(case, images)
+    text = " ".join(words_of(paper))
+    share = case.result.shares["AML"]
+    assert f"{share.probability * 100:.1f} %" in text
+    assert f"{share.low * 100:.1f} to {share.high * 100:.1f} %" in text
+    assert "8,000 fields of simulated smears" in text
+    assert MODEL.weights_sha256 in text
+    assert "APL) is not excluded" in text
+    assert "8 of 24" in text
+    reader = pypdf.PdfReader(io.BytesIO(paper))
+    assert sum(len(page.images) for page in reader.pages) == 16
+
+
+@pytest.mark.parametrize("broken", [b"", b"no image", image()[:200], b"\x89PNG\r\n\x1a\n" + bytes(50)])
+def test_a_damaged_image_leaves_a_page_that_says_so(broken):
+    case = report([frame(1)])
+    assert "cannot be read" in " ".join(words_of(pdf.case_pdf(case, {case.frames[0].frame_id: broken})))
+
+
+def test_the_map_lies_where_the_model_looked():
+    grid = np.zeros((7, 7))
+    grid[1, 5] = 1.0
+    drawn = pictures.overlay(np.full((70, 140, 3), 200.0), grid).astype(int)
+    changed = np.abs(drawn - 200).sum(axis=2)
+    assert np.unravel_index(changed.argmax(), changed.shape) == pytest.approx((15, 110), abs=8)
+    assert changed[50:, :60].max() == 0
+
+
+def test_frames_are_chosen_for_and_against():
+    frames = [frame(n, state="refer" if n > 90 else "report", top=0.3 + n / 200) for n in range(1, 101)]
+    chosen = choose_frames(frames, 8, leading="AML")
+    assert len(chosen) == 8
+    assert [one.number for one in chosen] == sorted(one.number for one in chosen)
+    assert sum(one.state == "refer" for one in chosen) == 4
+    assert {1, 90} <= {one.number for one in chosen}
+    assert len(choose_frames(frames[:3], 8, leading=None)) == 3
