@@ -122,7 +122,6 @@ class _Bundle:
             "subject": self._subject(),
             "effectiveDateTime": _instant(report.opened_at),
             "issued": _instant(report.changed_at),
-            "performer": [],
             "specimen": [self._reference("specimen", self._case)],
             "result": [self._reference("result", self._case)]
             + [self._reference("probability", f"{self._case}/{name}") for name in report.result.shares],
@@ -146,7 +145,7 @@ class _Bundle:
                     "creation": _instant(report.made_at),
                 }
             ]
-        return {name: value for name, value in fields.items() if value != []}
+        return {name: value for name, value in fields.items() if value != []}  # FHIR knows no empty lists
 
     def _result(self) -> Fields:
         report = self._report

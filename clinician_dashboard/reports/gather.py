@@ -67,14 +67,21 @@ def read_images(reader: RecordReader, frames: Sequence[ReportFrame]) -> dict[str
 
 
 def _find(reader: RecordReader, code: str, *, site: str) -> CaseRow:
-    found = [case for case in reader.cases_with_code(code) if site in ("", case.site)]
+    found = (
+        [case for case in reader.cases_with_code(code) if site in ("", case.site)] if _is_code(code) else []
+    )
     if not found:
-        raise NoSuchCase(f"no such case: {code!r}; check the code, and the site where one was given")
+        raise NoSuchCase("no such case: check the code, and the site where one was given")
     if len(found) > 1:
         raise AmbiguousCase(
             "several sites have a case of that code: choose one of " + ", ".join(case.site for case in found)
         )
     return found[0]
+
+
+def _is_code(text: str) -> bool:
+    # What no message can carry is no case, and some databases refuse it.
+    return text.isascii() and text.isprintable()
 
 
 def _report(case: CaseRow, listed: FrameList, referred: FrameList, *, made_at: datetime) -> CaseReport:

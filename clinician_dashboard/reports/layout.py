@@ -165,25 +165,42 @@ def _draw_frame(canvas: Canvas, report: CaseReport) -> None:
     canvas.drawString(MARGIN, HEIGHT - 7.6 * mm, INTENDED_USE)
     if report.simulated:
         canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 7.6 * mm, "SIMULATED")
-    canvas.setFillColor(INK)
-    canvas.setFont("Helvetica-Bold", 12.5)
-    canvas.drawString(MARGIN, HEIGHT - 21 * mm, f"Blood smear, preliminary report: {_plain(report.code)}")
-    canvas.setFont("Helvetica", 8.5)
     canvas.setFillColor(SOFT)
-    canvas.drawRightString(
-        WIDTH - MARGIN, HEIGHT - 21 * mm, f"version {report.version}, made {_time(report.made_at)}"
+    canvas.setFont("Helvetica", 8.5)
+    made = f"version {report.version}, made {_time(report.made_at)}"
+    canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 21 * mm, made)
+    canvas.setFillColor(INK)
+    room = INNER - canvas.stringWidth(made, "Helvetica", 8.5) - 4 * mm
+    _draw_fitting(
+        canvas,
+        f"Blood smear, preliminary report: {_plain(report.code)}",
+        at=(MARGIN, HEIGHT - 21 * mm),
+        font=("Helvetica-Bold", 12.5),
+        room=room,
     )
+    canvas.setFillColor(SOFT)
     canvas.setStrokeColor(LINE)
     canvas.line(MARGIN, HEIGHT - 24 * mm, WIDTH - MARGIN, HEIGHT - 24 * mm)
     canvas.line(MARGIN, 13 * mm, WIDTH - MARGIN, 13 * mm)
-    canvas.setFont("Helvetica", 7.5)
     simulated = "SIMULATED, not for any patient's care. " if report.simulated else ""
-    canvas.drawString(
-        MARGIN,
-        9 * mm,
-        f"{simulated}{_plain(report.site)} / {_plain(report.code)}, version {report.version}. Not signed. Hemolink {_plain(report.software)}",
+    _draw_fitting(
+        canvas,
+        f"{simulated}{_plain(report.site)} / {_plain(report.code)}, version {report.version}. Not signed. "
+        f"Hemolink {_plain(report.software)}",
+        at=(MARGIN, 9 * mm),
+        font=("Helvetica", 7.5),
+        room=INNER - 20 * mm,
     )
     canvas.restoreState()
+
+
+def _draw_fitting(
+    canvas: Canvas, text: str, *, at: tuple[float, float], font: tuple[str, float], room: float
+) -> None:
+    """Draw a line in a smaller size where it is too long: a code is never cut."""
+    name, size = font
+    canvas.setFont(name, min(size, size * room / canvas.stringWidth(text, name, size)))
+    canvas.drawString(*at, text)
 
 
 def _case(report: CaseReport) -> list[Flowable]:
