@@ -4,6 +4,9 @@ A backup is a folder: ``record.sqlite``, ``images/`` as the record has them, and
 names every file with its size and SHA-256. A folder without a manifest is no backup. A later backup into the same folder
 copies only the images that are not there yet; while it runs the former manifest is set aside as ``manifest.old.json``.
 
+Where the database is on a server, the server's own ``pg_dump`` backs it up, and the backup holds the images only: its
+manifest says ``"database": null``.
+
 The database is copied through SQLite's own backup, at one moment, while the dashboard goes on. The images it names are
 copied after it: an image is never changed, and one that the record dropped meanwhile had no diagnosis.
 """
@@ -17,6 +20,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from broker_config.messages import now
 from broker_config.process import write_durably
@@ -109,7 +115,62 @@ def make_backup(source: Path, destination: Path, *, progress: Progress) -> Backu
     return BackupReport(len(named), copied, size + manifest["database"]["bytes"], dropped)  # type: ignore[index]
 
 
-def restore(backup: Path, destination: Path, *, progress: Progress) -> dict[str, Any]:
+def back_up_images(server: Engine, source: Path, destination: Path, *, progress: Progress) -> BackupReport:
+    """Back up the images of a record whose database is on a server; it may be in use.
+
+    An image of a recorded frame is never removed, so whatever a dump names that was made before is in the backup.
+
+    Args:
+        server: Reaches the database.
+        source: The record's folder.
+        destination: A folder that is empty, or holds a backup of an earlier time.
+        progress: Told how far the images are.
+
+    Raises:
+        BackupError: If it cannot be made.
+    """
+    _check_destination(source, destination)
+    try:
+        with server.connect() as connection:
+            rows = connection.exec_driver_sql(
+                "select image_sha256, max(image_bytes), count(recorded_at) from frames group by image_sha256"
+            )
+            found = {sha256: (size, recorded) for sha256, size, recorded in rows}
+        destination.mkdir(parents=True, exist_ok=True)
+        if (destination / MANIFEST).exists():
+            (destination / MANIFEST).replace(destination / FORMER)
+        named = {sha256: size for sha256, (size, _) in found.items()}
+        copied, size, lost = _copy_images(named, source, destination, progress=progress)
+        for sha256 in lost:
+            if found[sha256][1]:
+                raise BackupError(
+                    f"the image {sha256} of a recorded frame is missing from the record: run 'hemolink dashboard verify'; an "
+                    "older backup may still have it"
+                )
+            named.pop(sha256)
+        manifest = {
+            "format": FORMAT,
+            "made_at": now().isoformat(),
+            "record_version": RECORD_VERSION,
+            "database": None,
+            "images": named,
+        }
+        write_durably(destination / MANIFEST, json.dumps(manifest).encode())
+        (destination / FORMER).unlink(missing_ok=True)
+    except OSError as error:
+        raise BackupError(
+            f"the backup could not be finished ({error.strerror or error}): {remedy_of(error)}; {destination} is not a whole "
+            "backup until it is run again"
+        ) from None
+    except SQLAlchemyError as error:
+        raise BackupError(f"the record could not be read ({cause_of(error)}): {remedy_of(error)}") from None
+    # Nothing is forgotten: an earlier dump may name what this database no longer does.
+    return BackupReport(len(named), copied, size, len(lost))
+
+
+def restore(
+    backup: Path, destination: Path, *, progress: Progress, on_a_server: bool = False
+) -> dict[str, Any]:
     """Bring a backup back into a folder without a record, checking every hash; return its manifest.
 
     Images that are there already stay, whether the backup names them or not: they are named by their content.
@@ -118,12 +179,20 @@ def restore(backup: Path, destination: Path, *, progress: Progress) -> dict[str,
         backup: A folder that `make_backup` filled.
         destination: The record's folder: absent, or without a database.
         progress: Told how far the images are.
+        on_a_server: Only the images are brought back; the database is the server's.
 
     Raises:
         RecordInUse: If a dashboard runs on ``destination``.
         BackupError: If the backup is not whole, or ``destination`` holds a database; no record is there then.
     """
     manifest = read_manifest(backup)
+    if on_a_server != (manifest["database"] is None):
+        kind = (
+            "no database: it is of a record on a server"
+            if manifest["database"] is None
+            else "a SQLite database"
+        )
+        raise BackupError(f"{backup} holds {kind}, and the settings name another kind: see database_url")
     there = [path.name for path in sorted(destination.glob(f"{DATABASE}*"))]
     if there:
         raise BackupError(
@@ -137,13 +206,15 @@ def restore(backup: Path, destination: Path, *, progress: Progress) -> dict[str,
     try:
         destination.mkdir(parents=True, exist_ok=True)
         lock.take()
-        _verified_copy(backup / DATABASE, partial, manifest["database"]["sha256"])
+        if not on_a_server:
+            _verified_copy(backup / DATABASE, partial, manifest["database"]["sha256"])
         images: dict[str, int] = manifest["images"]
         for done, sha256 in enumerate(images, 1):
             if not kept.is_whole(sha256):
                 _verified_copy(store.path(sha256), kept.path(sha256), sha256)
             progress(done, len(images))
-        partial.replace(destination / DATABASE)  # last: without it there is no record
+        if not on_a_server:
+            partial.replace(destination / DATABASE)  # last: without it there is no record
         _sync(destination)
     except OSError as error:
         raise BackupError(
@@ -176,7 +247,7 @@ def read_manifest(backup: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         sound = manifest["format"] == FORMAT and isinstance(manifest["images"], dict)
-        _ = manifest["database"]["sha256"]
+        _ = manifest["database"] is None or manifest["database"]["sha256"]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise BackupError(f"{path} cannot be read ({error}): use another backup") from None
     if not sound or manifest["record_version"] > RECORD_VERSION:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from clinician_dashboard.settings import Settings
     from clinician_dashboard.verify import Verdict
 
@@ -51,15 +53,30 @@ def backup(settings: Path, destination: Path, *, as_json: bool) -> None:
     """Back the record up into the folder DESTINATION, while the dashboard goes on.
 
     A second backup into the same folder copies only what is new. The folder is a whole backup when it holds manifest.json,
-    which is written last and names every file with its SHA-256.
+    which is written last and names every file with its SHA-256. Of a record on a PostgreSQL server only the images are
+    backed up: dump the database with pg_dump first.
     """
-    from clinician_dashboard.backup import make_backup  # noqa: PLC0415 - the database library is slow to import
+    from clinician_dashboard.backup import back_up_images, make_backup  # noqa: PLC0415 - slow to import
 
-    source = _record_of(settings)
-    with _told(), _progress("images", quiet=as_json) as progress:
-        report = make_backup(source, destination, progress=progress)
+    named = _named(settings)
+    source = named.directory
+    with _told(), _server(named) as server, _progress("images", quiet=as_json) as progress:
+        if server is None:
+            report = make_backup(source, destination, progress=progress)
+        else:
+            report = back_up_images(server, source, destination, progress=progress)
     if as_json:
-        click.echo(json.dumps({"destination": str(destination), **vars(report)}))
+        click.echo(json.dumps({"destination": str(destination), "database": server is None, **vars(report)}))
+        return
+    if server is not None:
+        click.echo(
+            f"{destination}: the images of {source}, {report.images} of them, of which {report.copied} were copied now "
+            f"({report.bytes_copied / 1e6:.1f} MB)."
+        )
+        click.echo(
+            "The database is NOT in it: this command copies SQLite only. Dump it first, then run this command, so that every "
+            f"image that the dump names is here:\n  pg_dump --format=custom --file={destination}.dump {named.database_url}"
+        )
         return
     click.echo(
         f"{destination}: a whole backup of {source}. {report.images} images, of which {report.copied} were copied now "
@@ -84,9 +101,10 @@ def restore(settings: Path, source: Path, *, as_json: bool) -> None:
     from clinician_dashboard.backup import AFTER_A_RESTORE  # noqa: PLC0415
     from clinician_dashboard.backup import restore as bring_back  # noqa: PLC0415
 
-    destination = _record_of(settings)
+    named = _named(settings)
+    destination, on_a_server = named.directory, _is_on_a_server(named)
     with _told(), _progress("images", quiet=as_json) as progress:
-        manifest = bring_back(source, destination, progress=progress)
+        manifest = bring_back(source, destination, progress=progress, on_a_server=on_a_server)
     if as_json:
         click.echo(
             json.dumps(
@@ -98,6 +116,14 @@ def restore(settings: Path, source: Path, *, as_json: bool) -> None:
                 }
             )
         )
+        return
+    if on_a_server:
+        click.echo(
+            f"{destination}: {len(manifest['images'])} images, every hash checked. The database is NOT brought back by this "
+            f"command: bring the dump that was made before this backup back, into an empty database, with\n  pg_restore "
+            f"--dbname={named.database_url} FILE"
+        )
+        click.echo(AFTER_A_RESTORE)
         return
     click.echo(
         f"{destination}: the record as it was at {manifest['made_at']}, with {len(manifest['images'])} images, every hash "
@@ -122,8 +148,9 @@ def verify(settings: Path, *, as_json: bool, remove_orphans: bool) -> None:
     """
     from clinician_dashboard.verify import verify as look  # noqa: PLC0415 - the database library is slow to import
 
-    with _told(), _progress("images", quiet=as_json) as progress:
-        verdict = look(_record_of(settings), progress=progress, remove_orphans=remove_orphans)
+    named = _named(settings)
+    with _told(), _server(named) as server, _progress("images", quiet=as_json) as progress:
+        verdict = look(named.directory, progress=progress, remove_orphans=remove_orphans, server=server)
     if as_json:
         click.echo(json.dumps(verdict.as_json()))
     else:
@@ -172,7 +199,7 @@ def export(settings: Path, case: str, name: str, out: Path, site: str) -> None:
 def _tell(verdict: "Verdict") -> None:
     from clinician_dashboard.web.words import missing as missing_words  # noqa: PLC0415
 
-    click.echo(f"database     {verdict.database or 'whole'}")
+    click.echo(f"database     {verdict.database or verdict.note_on_database or 'whole'}")
     click.echo(
         f"frames       {verdict.frames}, of which {verdict.recorded} recorded; {verdict.images} images"
     )
@@ -211,15 +238,47 @@ def _load(path: Path) -> "Settings":
         raise click.ClickException(str(error)) from None
 
 
-def _record_of(path: Path) -> Path:
-    """Return the folder of the record that a settings file names."""
-    settings = _load(path)
-    if settings.database_url is not None:
+def _named(path: Path) -> "Settings":
+    """Return the settings in a file."""
+    from broker_config.errors import SettingsError  # noqa: PLC0415
+    from broker_config.settings import load_settings  # noqa: PLC0415
+    from clinician_dashboard.settings import Settings  # noqa: PLC0415
+
+    try:
+        return load_settings(path, Settings)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _is_on_a_server(settings: "Settings") -> bool:
+    """Return whether the record's database is no file that these commands know."""
+    url = settings.database_url
+    if url is not None and url.startswith("sqlite"):
         raise click.ClickException(
-            f"{path}: the record is in the database of database_url, which has tools of its own for this; the images are in "
-            f"{settings.directory / 'images'}"
+            "database_url names a SQLite file of its own: leave it out, and the record lies in 'directory', where this command "
+            "knows it"
         )
-    return settings.directory
+    return url is not None
+
+
+@contextmanager
+def _server(settings: "Settings") -> "Iterator[Engine | None]":
+    """Give the way to the record's database where that is on a server, to read it."""
+    from clinician_dashboard.record.engines import address_of, make_engine  # noqa: PLC0415
+
+    if not _is_on_a_server(settings):
+        yield None
+        return
+    engine = make_engine(
+        address_of(settings.record_url),
+        password=settings.read_database_password,
+        tls=settings.read_database_tls,
+        patient=True,
+    )
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 @contextmanager

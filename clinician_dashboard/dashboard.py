@@ -34,7 +34,12 @@ class Dashboard:
         self._topics = Topics(settings.broker.root)
         self._metrics = Metrics()
         self._feed = Feed()
-        self._record = Record(settings.record_url, settings.directory)
+        self._record = Record(
+            settings.record_url,
+            settings.directory,
+            password=settings.read_database_password,
+            tls=settings.read_database_tls,
+        )
         writer = RecordWriter(
             self._record,
             pending_frames=settings.limits.pending_frames,

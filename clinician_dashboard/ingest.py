@@ -2,7 +2,7 @@
 
 The network thread only puts messages into a bounded queue (`clinician_dashboard.intake`). One writer thread takes them in
 batches, applies each batch in one transaction, and only then acknowledges them. While the record cannot be written (disk
-full, database locked or damaged) the batch is tried again for ever, nothing is acknowledged, and the dashboard is not
+full, database locked, lost or damaged) the batch is tried again for ever, nothing is acknowledged, and the dashboard is not
 ready.
 """
 
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
 from broker_config.codec import decode
 from broker_config.errors import DecodeError, TopicError
 from broker_config.messages import DeviceState, Diagnosis, FleetModel, Frame, Message, Rejection, WorkerState
@@ -23,7 +21,7 @@ from clinician_dashboard.intake import Incoming, Intake
 from clinician_dashboard.metrics import Metrics
 from clinician_dashboard.pace import Pace
 from clinician_dashboard.record.changes import Applied
-from clinician_dashboard.record.faults import is_damaged, sentence
+from clinician_dashboard.record.faults import is_passing, sentence
 from clinician_dashboard.record.presence import Heard
 from clinician_dashboard.record.writer import Item, Malformed, kind_of
 
@@ -33,9 +31,6 @@ MAX_BATCH = 256
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 5.0
-
-# What a full disk or a locked database raises: trying again is the remedy.
-_PASSING = (OperationalError, InterfaceError, OSError)
 
 _TYPES: dict[TopicKind, type[Message]] = {
     "frame": Frame,
@@ -190,7 +185,7 @@ class Ingest:
             try:
                 applied = self._writer.apply(items)
             except Exception as error:  # a message that breaks the writer must not stop the others
-                if isinstance(error, _PASSING) or is_damaged(error):
+                if is_passing(error):
                     self._metrics.faults.inc()
                     self._fault = sentence(error, directory=self._directory)
                     logger.warning(

@@ -1,12 +1,15 @@
 """Settings of the dashboard daemon."""
 
 import ipaddress
+import ssl
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from broker_config.credentials import tls_context
 from broker_config.errors import TopicError
-from broker_config.settings import BrokerSettings, LogSettings, Section
+from broker_config.settings import BrokerSettings, LogSettings, Section, TlsSettings
 from broker_config.topics import check_level
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -38,7 +41,17 @@ class Settings(Section):
         (), description="names a browser may use in the address, besides localhost and the host above"
     )
     database_url: str | None = Field(
-        None, description="SQLAlchemy address of the record; a SQLite file in the directory if none"
+        None,
+        description="where the record is kept: postgresql://user@host:5432/database; a SQLite file in the directory if none",
+    )
+    database_password_file: Path | None = Field(
+        None, description="file that holds the database password, readable by this user only"
+    )
+    database_password: SecretStr | None = Field(
+        None, description="only through the environment, as HEMOLINK_DATABASE_PASSWORD"
+    )
+    database_tls: TlsSettings | None = Field(
+        None, description="present: the database server must show a certificate that is trusted"
     )
     limits: RecordLimits = Field(RecordLimits(), description="bounds of what may wait for its other half")
     log: LogSettings = Field(LogSettings(), description="how to log")
@@ -50,6 +63,57 @@ class Settings(Section):
             return check_level(value, name="name")
         except TopicError as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("database_url")
+    @classmethod
+    def _holds_no_password(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            secret = parts.password is not None or "password=" in parts.query.lower()
+        except ValueError:
+            raise ValueError("not an address: write postgresql://user@host:5432/database") from None
+        if secret:
+            raise ValueError(
+                "a password may not stand in a settings file: use database_password_file, or the variable "
+                "HEMOLINK_DATABASE_PASSWORD"
+            )
+        if parts.scheme.partition("+")[0] not in ("postgresql", "postgres", "sqlite"):
+            raise ValueError(
+                "a record lives in PostgreSQL or in SQLite: write postgresql://user@host:5432/database, or leave it out"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _secures_something(self) -> "Settings":
+        if self.database_url is None and (
+            self.database_password_file or self.database_password or self.database_tls
+        ):
+            raise ValueError(
+                "database_password_file, database_password and database_tls are for a server: name it in database_url"
+            )
+        return self
+
+    def read_database_password(self) -> str | None:
+        """Return the database password, read anew so that it can be changed while the daemon runs.
+
+        Raises:
+            OSError: If the password file cannot be read.
+        """
+        if self.database_password_file is not None:
+            return self.database_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        return self.database_password.get_secret_value() if self.database_password is not None else None
+
+    def read_database_tls(self) -> ssl.SSLContext | None:
+        """Return the TLS context for the database server, none if nobody asked for one.
+
+        Raises:
+            OSError: If a file is missing or is not PEM.
+        """
+        if self.database_tls is None:
+            return None
+        return tls_context(BrokerSettings(tls=self.database_tls))
 
     @property
     def record_url(self) -> str:

@@ -4,12 +4,12 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -20,11 +20,16 @@ from clinician_dashboard.record.folder_lock import FolderLock
 from clinician_dashboard.record.images import ImageStore, hash_file
 from clinician_dashboard.record.missing import Missing, find_missing
 from clinician_dashboard.record.tables import RECORD_VERSION
+from clinician_dashboard.record.upgrade import version_of
+
+_Images = dict[str, tuple[str, bool]]
+"""Every image that is named, with a frame of it and whether that is recorded."""
 
 ORPHAN_AGE_S = 3600.0
 """A younger file may belong to a transaction that is not committed yet."""
 
 NAMED = 20
+NOT_LOOKED_AT = "not looked at: 'pg_amcheck' at the server looks into its files"
 
 
 @dataclass
@@ -33,6 +38,7 @@ class Verdict:
 
     Attributes:
         database: What SQLite finds wrong with the file, empty if nothing.
+        note_on_database: What was not looked at.
         frames: Rows of frames.
         recorded: Of those, recorded ones.
         images: Images looked at.
@@ -45,6 +51,7 @@ class Verdict:
     """
 
     database: str = ""
+    note_on_database: str = ""
     frames: int = 0
     recorded: int = 0
     images: int = 0
@@ -73,7 +80,7 @@ class Verdict:
         """Return the verdict as a JSON object."""
         return {
             "sound": self.sound,
-            "database": self.database or "ok",
+            "database": self.database or self.note_on_database or "ok",
             "frames": self.frames,
             "recorded": self.recorded,
             "images": self.images,
@@ -91,13 +98,20 @@ class Verdict:
         }
 
 
-def verify(directory: Path, *, progress: Callable[[int, int], None], remove_orphans: bool = False) -> Verdict:
+def verify(
+    directory: Path,
+    *,
+    progress: Callable[[int, int], None],
+    remove_orphans: bool = False,
+    server: Engine | None = None,
+) -> Verdict:
     """Look at the whole record; it may be in use.
 
     Args:
         directory: The record's folder.
         progress: Told how many images are done, of how many.
         remove_orphans: Remove image files that no frame names, older than an hour; the record must not be in use.
+        server: Reaches the database where it is no file in the folder.
 
     Raises:
         RecordError: If there is no record, or it cannot be read at all.
@@ -107,48 +121,68 @@ def verify(directory: Path, *, progress: Callable[[int, int], None], remove_orph
     if remove_orphans and directory.is_dir():
         lock.take()
     try:
-        return _verify(directory, progress=progress, remove_orphans=remove_orphans)
+        verdict, began = Verdict(), time.time()
+        read = _rows_of_a_file(directory, verdict) if server is None else _rows_at(server, verdict)
+        if read is not None:
+            images, verdict.missing = read
+            _check_images(directory, images, verdict, progress=progress)
+            _find_orphans(directory, images, verdict, before=began - ORPHAN_AGE_S, remove=remove_orphans)
+        return verdict
     finally:
         lock.release()
 
 
-def _verify(directory: Path, *, progress: Callable[[int, int], None], remove_orphans: bool) -> Verdict:
+def _rows_at(server: Engine, verdict: Verdict) -> tuple[_Images, list[Missing]]:
+    verdict.note_on_database = NOT_LOOKED_AT
+    try:
+        with Session(server) as session:
+            connection = session.connection()
+            connection.exec_driver_sql("set transaction isolation level repeatable read, read only")
+            version = version_of(connection)
+            if version is None:
+                raise RecordError("the database of database_url holds no record: start the dashboard once")
+            _check_version(version)
+            images = _read_rows(connection.exec_driver_sql, verdict)
+            return images, find_missing(session, now=now())
+    except SQLAlchemyError as error:
+        raise RecordError(f"the record cannot be read ({cause_of(error)}): {remedy_of(error)}") from None
+
+
+def _rows_of_a_file(directory: Path, verdict: Verdict) -> tuple[_Images, list[Missing]] | None:
     database = directory / "record.sqlite"
     if not database.is_file():
         raise RecordError(f"{directory} holds no record (record.sqlite is missing): name the record's folder")
-    verdict = Verdict()
     try:
         connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
         with contextlib.closing(connection):
             found = [row[0] for row in connection.execute("pragma integrity_check(5)")]
             verdict.database = "" if found == ["ok"] else "; ".join(found)
             (version,) = connection.execute("select version from record_info").fetchone()
-            if version != RECORD_VERSION:
-                raise RecordError(
-                    f"the record is of version {version} and this release's is {RECORD_VERSION}: start the dashboard once, "
-                    "or use the release that wrote it"
-                )
-            began = time.time()
-            images = _read_rows(connection, verdict)
+            _check_version(version)
+            images = _read_rows(connection.execute, verdict)
     except sqlite3.Error as error:
         verdict.database = f"{cause_of(error)}: {remedy_of(error)}"
-        return verdict
-    _check_images(directory, images, verdict, progress=progress)
-    _find_orphans(directory, images, verdict, before=began - ORPHAN_AGE_S, remove=remove_orphans)
-    verdict.missing = _missing(database)
-    return verdict
+        return None
+    return images, _missing(database)
 
 
-def _read_rows(connection: sqlite3.Connection, verdict: Verdict) -> dict[str, tuple[str, bool]]:
-    """Return every image that is named, with a frame of it and whether that is recorded."""
-    images: dict[str, tuple[str, bool]] = {}
-    rows = connection.execute("select frame_id, image_sha256, recorded_at is not null from frames")
+def _check_version(version: int) -> None:
+    if version != RECORD_VERSION:
+        raise RecordError(
+            f"the record is of version {version} and this release's is {RECORD_VERSION}: start the dashboard once, or use the "
+            "release that wrote it"
+        )
+
+
+def _read_rows(execute: Callable[[str], Iterable[Any]], verdict: Verdict) -> _Images:
+    images: _Images = {}
+    rows = execute("select frame_id, image_sha256, recorded_at is not null from frames")
     for frame_id, sha256, recorded in rows:
         verdict.frames += 1
         verdict.recorded += recorded
         if sha256 not in images or recorded:
             images[sha256] = (frame_id, bool(recorded))
-    unanswered = connection.execute(
+    unanswered = execute(
         "select frame_id from frames where recorded_at is not null and not exists "
         "(select 1 from diagnoses where diagnoses.frame_id = frames.frame_id and joined)"
     )
@@ -159,7 +193,7 @@ def _read_rows(connection: sqlite3.Connection, verdict: Verdict) -> dict[str, tu
 
 def _check_images(
     directory: Path,
-    images: dict[str, tuple[str, bool]],
+    images: _Images,
     verdict: Verdict,
     *,
     progress: Callable[[int, int], None],
@@ -176,9 +210,7 @@ def _check_images(
         progress(done, len(images))
 
 
-def _find_orphans(
-    directory: Path, images: dict[str, tuple[str, bool]], verdict: Verdict, *, before: float, remove: bool
-) -> None:
+def _find_orphans(directory: Path, images: _Images, verdict: Verdict, *, before: float, remove: bool) -> None:
     root = directory / "images" / "sha256"
     for folder, _, names in os.walk(root):
         for name in names:

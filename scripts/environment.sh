@@ -19,6 +19,15 @@ apt_install() {
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
+# Debian keeps the server's programs off every path, in a folder for each version.
+has_postgresql() {
+    command -v initdb >/dev/null 2>&1 && return 0
+    for folder in /usr/lib/postgresql/*/bin; do
+        [ -x "$folder/initdb" ] && return 0
+    done
+    return 1
+}
+
 is_python() {
     command -v "$1" >/dev/null 2>&1 &&
         "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1

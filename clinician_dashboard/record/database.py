@@ -1,26 +1,23 @@
-"""Opening the record: engine, pragmas, schema version."""
+"""Opening the record: one writer, its version, its engines."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, make_url, select, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from broker_config.messages import now
 from clinician_dashboard.errors import RecordError
+from clinician_dashboard.record.engines import Password, Tls, address_of, make_engine
 from clinician_dashboard.record.faults import RESTORE, cause_of, is_damaged, remedy_of
 from clinician_dashboard.record.folder_lock import FolderLock
 from clinician_dashboard.record.images import ImageStore
-from clinician_dashboard.record.tables import RECORD_VERSION, RecordInfo, Table
-from clinician_dashboard.record.upgrade import upgrade
+from clinician_dashboard.record.upgrade import bring_up_to_date, is_up_to_date
 
 logger = logging.getLogger(__name__)
 
-BUSY_TIMEOUT_MS = 2000
 CHECKED_AT_START_BYTES = 256 * 1024 * 1024
 """Up to this size every page is looked at when the record is opened, which takes about a second; beyond, `verify` does."""
 
@@ -29,23 +26,43 @@ class Record:
     """The database and the images beside it.
 
     Args:
-        url: SQLAlchemy address of the database.
+        url: Address of the database: ``sqlite:///path`` or ``postgresql://user@host/database``.
         directory: Where the images live, in ``images/``.
+        password: Gives the password of a server, asked at each connection.
+        tls: Gives the TLS context of a server that must be verified, likewise.
+
+    Raises:
+        RecordError: If ``url`` names no database that a record can live in.
     """
 
-    def __init__(self, url: str, directory: Path) -> None:
-        self._url = url
+    def __init__(
+        self,
+        url: str,
+        directory: Path,
+        *,
+        password: Password = lambda: None,
+        tls: Tls = lambda: None,
+    ) -> None:
+        self._address = address_of(url)
+        self._password = password
+        self._tls = tls
         self._directory = Path(directory)
         self.images = ImageStore(self._directory / "images")
         self._lock = FolderLock(self._directory)
         self._engine: Engine | None = None
+        self._writing: Engine | None = None
         self._inode = 0
 
     @property
     def file(self) -> Path | None:
         """The database file, or none where the database is no file."""
-        url = make_url(self._url)
-        return Path(url.database) if url.drivername.startswith("sqlite") and url.database else None
+        database = self._address.database
+        return Path(database) if self._address.get_backend_name() == "sqlite" and database else None
+
+    @property
+    def place(self) -> str:
+        """Where the record is, for a message; without a password."""
+        return str(self._directory) if self.file is not None else self._address.render_as_string()
 
     @property
     def engine(self) -> Engine:
@@ -55,8 +72,15 @@ class Record:
         return self._engine
 
     def session(self) -> Session:
-        """Return a new session; the caller closes it."""
+        """Return a new session for reading; the caller closes it."""
         return Session(self.engine, expire_on_commit=False)
+
+    def writing(self) -> Session:
+        """Return a new session for writing; the caller closes it. One at a time: on PostgreSQL it has the writer's lock.
+
+        What it does raises `RecordInUse` while another process has that lock.
+        """
+        return Session(self._writing or self.engine, expire_on_commit=False)
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
@@ -66,7 +90,9 @@ class Record:
                 # Python's driver opens a transaction for writes only: each read alone would see its own moment.
                 session.connection().exec_driver_sql("begin")
             else:
-                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+                session.connection().exec_driver_sql(
+                    "set transaction isolation level repeatable read, read only"
+                )
             yield session
 
     def start(self) -> None:
@@ -88,36 +114,65 @@ class Record:
         except RecordError:
             self._lock.release()
             raise
-        self._engine = create_engine(self._url, hide_parameters=True)  # a log holds no patient's data
-        if self.file is not None:
-            event.listen(self._engine, "connect", _prepare_sqlite)
         try:
+            self._engine = self._make_engine()
+            self._writing = self._make_engine(writing=True) if self.file is None else self._engine
             self._open()
         except SQLAlchemyError as error:
             self.stop()
             what = "is damaged" if is_damaged(error) else "cannot be opened"
             raise RecordError(
-                f"the record in {self._directory} {what} ({cause_of(error)}): {remedy_of(error, directory=self._directory)}"
+                f"the record in {self.place} {what} ({cause_of(error)}): {remedy_of(error, directory=self._directory)}"
             ) from None
         except BaseException:
             self.stop()
             raise
 
+    def _make_engine(self, *, writing: bool = False, patient: bool = False) -> Engine:
+        return make_engine(
+            self._address, password=self._password, tls=self._tls, writing=writing, patient=patient
+        )
+
     def _open(self) -> None:
-        if (
-            self.file is not None
-            and self.file.exists()
-            and self.file.stat().st_size <= CHECKED_AT_START_BYTES
-        ):
+        if self.file is None:
+            self._check_server()
+        elif self.file.exists() and self.file.stat().st_size <= CHECKED_AT_START_BYTES:
             self._check_whole()
-        if inspect(self.engine).has_table(RecordInfo.__tablename__):
-            self._check_version()
-        Table.metadata.create_all(self.engine)
-        with self.session() as session, session.begin():
-            if session.scalar(select(RecordInfo)) is None:
-                session.add(RecordInfo(version=RECORD_VERSION, created_at=now()))
+        with self.engine.connect() as connection:
+            ready = is_up_to_date(connection, place=self.place)
+        if not ready:
+            self._upgrade()
         if self.file is not None:
             self._inode = self.file.stat().st_ino
+
+    def _upgrade(self) -> None:
+        engine = self.engine if self.file is not None else self._make_engine(patient=True)
+        try:
+            with engine.connect() as connection:
+                if self.file is not None:
+                    # The driver itself would let a schema change out, and a reader in.
+                    connection.exec_driver_sql("begin immediate")
+                bring_up_to_date(connection, place=self.place)
+                connection.commit()
+        finally:
+            if engine is not self._engine:
+                engine.dispose()
+
+    def _check_server(self) -> None:
+        """Take the writer's lock, for as long as the record is open, and look at what a server may be set to."""
+        with self.writing() as session:
+            encoding = session.scalar(text("show server_encoding"))
+            durable = session.scalar(text("show fsync")) == "on"
+        if encoding != "UTF8":
+            raise RecordError(
+                f"the database in {self.place} has the encoding {encoding}, which cannot hold every name: create it with the "
+                "encoding UTF8"
+            )
+        if not durable:
+            logger.warning(
+                "the database server runs with fsync=off: a power cut there loses frames that the microscopes have deleted; "
+                "set fsync=on"
+            )
 
     def _check_whole(self) -> None:
         with self.engine.connect() as connection:
@@ -135,26 +190,6 @@ class Record:
                 "'hemolink dashboard restore', or name an empty folder under 'directory'; never delete the images"
             )
 
-    def _check_version(self) -> None:
-        with self.session() as session:
-            version = session.scalar(select(RecordInfo.version))
-        if version is None or version == RECORD_VERSION:
-            return
-        if version > RECORD_VERSION:
-            raise RecordError(
-                f"the record in {self._directory} is of version {version}, and this release reads up to {RECORD_VERSION}: "
-                "use the release that wrote it, or a newer one"
-            )
-        if self.file is None:
-            raise RecordError(
-                f"the record is of version {version}, and only a record in SQLite is brought to version {RECORD_VERSION} by "
-                "itself: use the release that wrote it"
-            )
-        with self.engine.connect() as connection:
-            connection.exec_driver_sql("begin immediate")  # the driver itself would let a schema change out
-            upgrade(connection, version=version)
-            connection.commit()
-
     def check(self) -> str:
         """Return ``ok``, or one sentence that says why the record cannot be read. Quick; for readiness."""
         try:
@@ -170,17 +205,8 @@ class Record:
 
     def stop(self) -> None:
         """Close every connection."""
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
+        for engine in (self._writing, self._engine):
+            if engine is not None:
+                engine.dispose()
+        self._engine = self._writing = None
         self._lock.release()
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    # WAL: readers never wait for the writer. FULL: a commit survives a power cut, since a receipt follows it.
-    cursor.execute("pragma journal_mode=wal")
-    cursor.execute("pragma synchronous=full")
-    cursor.execute("pragma foreign_keys=on")
-    cursor.execute(f"pragma busy_timeout={BUSY_TIMEOUT_MS}")
-    cursor.close()

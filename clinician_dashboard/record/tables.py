@@ -187,7 +187,7 @@ class RejectionRow(Table):
     sequence: Mapped[int | None] = mapped_column(BigInteger, default=None)
     code: Mapped[str] = mapped_column(String(40))
     reason: Mapped[str] = mapped_column(Text)
-    attempts: Mapped[int]
+    attempts: Mapped[int] = mapped_column(BigInteger)
     payload_bytes: Mapped[int] = mapped_column(BigInteger)
     payload_sha256: Mapped[str] = mapped_column(String(64))
     worker: Mapped[str] = mapped_column(String(48))

@@ -1,10 +1,15 @@
 """Makers of messages, a running dashboard, and a client of the broker that plays edge and worker."""
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +23,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from broker_config.delivery import Publication, publication
 from broker_config.messages import (
@@ -37,6 +43,7 @@ from broker_config.session import Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics
 from clinician_dashboard.dashboard import Dashboard
+from clinician_dashboard.record import Record
 from clinician_dashboard.settings import Settings
 
 WEIGHTS = hashlib.sha256(b"weights").hexdigest()
@@ -347,3 +354,211 @@ def desk_process(tmp_path: Path) -> Iterator[Callable[..., DeskProcess]]:
     for one in made:
         if one.alive:
             one.kill()
+
+
+# The record's databases
+
+
+class PostgresServer:
+    """A PostgreSQL of our own on loopback, with a password; it can crash and come back on the same port."""
+
+    USER = "hemolink"
+    PASSWORD = "not a secret: a server of one test run"
+
+    def __init__(self, programs: Path, directory: Path, port: int) -> None:
+        self._programs = programs
+        self._directory = directory
+        self.port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        # PostgreSQL refuses to run as root.
+        self._as = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+
+    def create(self) -> None:
+        password = self._directory / "password"
+        password.write_text(self.PASSWORD)
+        password.chmod(0o644)
+        if self._as:
+            shutil.chown(self._directory, "postgres", "postgres")
+        subprocess.run(
+            [
+                *(self._programs / "initdb", "--pgdata", self._directory / "data", "--no-sync"),
+                *("--username", self.USER, "--auth=scram-sha-256", "--pwfile", password),
+                *("--encoding=UTF8", "--locale=C.UTF-8"),
+            ],
+            check=True,
+            capture_output=True,
+            cwd=self._directory,
+            **self._as,
+        )
+
+    def start(self) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "fsync": "off",  # no power cut is tested here
+            "shared_buffers": "16MB",
+            "autovacuum": "off",
+        }
+        with (self._directory / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(self._programs / "postgres", "-D", self._directory / "data"),
+                    *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
+                ],
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                **self._as,
+            )
+        eventually(self._answers, within_s=60, what="PostgreSQL answers")
+
+    def crash(self) -> None:
+        """End at once, as after a power cut: every connection is lost, the next start recovers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(30)
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Stop answering, without closing a connection; or go on."""
+        assert self._process is not None
+        me = str(self._process.pid)
+        children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+        for pid in (me, *children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{self.USER}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str, *, database: str = "postgres") -> list[Any]:
+        address = sa.make_url(self.url(database)).set(drivername="postgresql+pg8000", password=self.PASSWORD)
+        engine = sa.create_engine(address, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            answer = connection.exec_driver_sql(statement)
+            return list(answer.all()) if answer.returns_rows else []
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._directory / "log").read_text()[-2000:]
+        try:
+            return bool(self.execute("select 1"))
+        except sa.exc.DBAPIError:
+            return False
+
+
+def _postgres_programs() -> Path:
+    """Return the folder of the server's programs, or end the test: skipped on a laptop, failed in CI."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    found = shutil.which("initdb")
+    reason = (
+        "" if found or folders else "is not installed: apt-get install postgresql, or scripts/test as root"
+    )
+    if not reason and os.geteuid() == 0:
+        import pwd  # noqa: PLC0415
+
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            reason = "refuses to run as root, and there is no user 'postgres': run the tests as another user"
+    if reason:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"PostgreSQL {reason}")
+    return Path(found).parent if found else folders[-1]
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[PostgresServer]:
+    """One server for the whole run; its databases are made by each test."""
+    yield from _run_postgres()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A server of the test's own, that it may end."""
+    yield from _run_postgres()
+
+
+def _run_postgres() -> Iterator[PostgresServer]:
+    import socket  # noqa: PLC0415
+
+    programs = _postgres_programs()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # Beside pytest's own folders, which nobody but their user may enter.
+    directory = Path(tempfile.mkdtemp(prefix="hemolink-postgres-"))
+    directory.chmod(0o755)
+    server = PostgresServer(programs, directory, port)
+    try:
+        server.create()
+        server.start()
+        yield server
+    finally:
+        if server._process is not None and server._process.poll() is None:
+            server.freeze(frozen=False)
+            server.crash()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+_DATABASES = itertools.count(1)
+
+
+@dataclass
+class Store:
+    """A database that holds no record yet, and a folder."""
+
+    engine: str
+    directory: Path
+    url: str
+    server: PostgresServer | None = None
+
+    def record(self, *, directory: Path | None = None) -> Record:
+        password = self.server.PASSWORD if self.server else None
+        return Record(self.url, directory or self.directory, password=lambda: password)
+
+    def settings(self) -> dict[str, Any]:
+        """What a dashboard must be told beside its folder."""
+        if self.server is None:
+            return {}
+        secret = self.directory.parent / "database.password"
+        secret.write_text(self.server.PASSWORD + "\n")
+        return {"database_url": self.url, "database_password_file": secret}
+
+    def execute(self, statement: str) -> list[Any]:
+        if self.server is not None:
+            return self.server.execute(statement, database=self.url.rpartition("/")[2])
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            answer = connection.exec_driver_sql(statement)
+            return list(answer.all()) if answer.returns_rows else []
+
+
+def sqlite_store(directory: Path) -> Store:
+    directory.mkdir(parents=True, exist_ok=True)
+    return Store("sqlite", directory, f"sqlite:///{directory / 'record.sqlite'}")
+
+
+def postgres_store(server: PostgresServer, directory: Path) -> Store:
+    directory.mkdir(parents=True, exist_ok=True)
+    name = f"record_{next(_DATABASES)}"
+    server.execute(f"create database {name}")
+    return Store("postgresql", directory, server.url(name), server)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty database of each kind in turn."""
+    if request.param == "sqlite":
+        return sqlite_store(tmp_path / "desk")
+    return postgres_store(request.getfixturevalue("shared_postgres"), tmp_path / "desk")
+
+
+@pytest.fixture
+def both_stores(shared_postgres: PostgresServer, tmp_path: Path) -> tuple[Store, Store]:
+    """An empty database of each kind, to compare them."""
+    return sqlite_store(tmp_path / "sqlite"), postgres_store(shared_postgres, tmp_path / "postgresql")
+
+
+@pytest.fixture
+def own_postgres_store(own_postgres: PostgresServer, tmp_path: Path) -> Store:
+    return postgres_store(own_postgres, tmp_path / "desk")

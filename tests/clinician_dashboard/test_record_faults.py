@@ -8,10 +8,8 @@ import sys
 
 import pytest
 
-from broker_config.messages import Quality
 from clinician_dashboard.errors import RecordError, RecordInUse
-from clinician_dashboard.record import Record, RecordReader, RecordWriter
-from clinician_dashboard.record.tables import RECORD_VERSION
+from clinician_dashboard.record import Record
 
 # The real daemon on a disk of its own; what is left of that disk is filled first.
 ON_A_SMALL_DISK = """
@@ -63,8 +61,8 @@ def test_a_record_without_its_database_is_not_begun_anew(tmp_path):
     assert not (tmp_path / "record.sqlite").exists()
 
 
-def test_one_dashboard_a_folder(tmp_path):
-    first, second = (Record(f"sqlite:///{tmp_path / 'record.sqlite'}", tmp_path) for _ in range(2))
+def test_one_dashboard_a_folder(store):
+    first, second = store.record(), store.record()
     first.start()
     with pytest.raises(RecordInUse, match="in use by a running dashboard"):
         second.start()
@@ -145,42 +143,3 @@ def test_a_database_that_is_removed_at_run_time_is_told(place, eventually, tmp_p
     eventually(lambda: "was removed while it was in use" in desk.http.get("/readyz").text)
     path.with_name("elsewhere").rename(path)
     assert desk.http.get("/readyz").status_code == 200
-
-
-def test_a_record_of_the_first_version_is_brought_up_to_date(tmp_path, make):
-    record = Record(f"sqlite:///{tmp_path / 'record.sqlite'}", tmp_path)
-    record.start()
-    writer = RecordWriter(record)
-    frames = [make.frame(quality=Quality(flags=("soft_focus",))) for _ in range(3)]
-    writer.apply(
-        [*frames, *(make.diagnosis(frame, top=0.8 + number / 20) for number, frame in enumerate(frames))]
-    )
-    writer.apply([make.rejection(make.frame())])
-    (expected,) = RecordReader(record).worklist().cases
-    record.stop()
-    back = """
-        ALTER TABLE cases DROP COLUMN totals;
-        ALTER TABLE devices DROP COLUMN seen_at; ALTER TABLE devices DROP COLUMN live;
-        ALTER TABLE workers DROP COLUMN seen_at; ALTER TABLE workers DROP COLUMN live;
-        DROP INDEX ix_frames_of_case; DROP INDEX ix_frames_numbers; DROP INDEX ix_frames_waiting;
-        CREATE INDEX ix_frames_case_id ON frames (case_id);
-        DROP INDEX ix_rejections_known; ALTER TABLE rejections DROP COLUMN sequence;
-        DROP TABLE gaps; DROP TABLE ledgers;
-        UPDATE record_info SET version = 1;
-    """
-    connection = sqlite3.connect(tmp_path / "record.sqlite")
-    connection.executescript(back)
-    connection.close()
-    record.start()
-    (case,) = RecordReader(record).worklist().cases
-    assert case.result == expected.result
-    assert case.totals == expected.totals
-    assert len(RecordReader(record).rejections()) == 1
-    more = make.frame()
-    applied = RecordWriter(record).apply([more, make.diagnosis(more)])
-    assert applied.newly_recorded == 1
-    assert RecordReader(record).missing()[0].on_the_way == 1  # the rejected one had no number in that version
-    connection = sqlite3.connect(tmp_path / "record.sqlite")
-    assert connection.execute("select version from record_info").fetchone() == (RECORD_VERSION,)
-    connection.close()
-    record.stop()

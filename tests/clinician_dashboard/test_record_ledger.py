@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clinician_dashboard.record import Record, RecordWriter
+from clinician_dashboard.record import RecordWriter
 from clinician_dashboard.record import missing as missing_module
 from clinician_dashboard.record.missing import find_missing
 from clinician_dashboard.record.ranges import Ranges
@@ -16,13 +16,13 @@ START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 class Bench:
     """A record with a clock of its own."""
 
-    def __init__(self, directory):
+    def __init__(self, store):
         self.now = START
-        self.directory = directory
+        self.store = store
         self.open()
 
     def open(self):
-        self.record = Record(f"sqlite:///{self.directory / 'record.sqlite'}", self.directory)
+        self.record = self.store.record()
         self.record.start()
         self.writer = RecordWriter(self.record, clock=lambda: self.now)
 
@@ -37,8 +37,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path):
-    made = Bench(tmp_path)
+def bench(store):
+    made = Bench(store)
     yield made
     made.record.stop()
 

@@ -8,18 +8,17 @@ import pytest
 from sqlalchemy import event
 
 from broker_config.delivery import publication
-from clinician_dashboard.record import Record, RecordWriter
+from clinician_dashboard.record import RecordWriter
 
 IMAGE_BYTES = 60_000
 WINDOW = 200
 
 
-def test_one_more_frame_costs_the_same_in_a_case_of_any_size(tmp_path, make):
-    record = Record(f"sqlite:///{tmp_path / 'record.sqlite'}", tmp_path)
+def test_one_more_frame_costs_the_same_in_a_case_of_any_size(store, make):
+    record = store.record()
     record.start()
-    statements, rows = [], []
-    event.listen(record.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
-    event.listen(record.engine, "after_cursor_execute", lambda *given: rows.append(given[1].rowcount))
+    statements = []
+    event.listen(record.writing().bind, "before_cursor_execute", lambda *given: statements.append(given[2]))
     writer = RecordWriter(record)
 
     def cost():
@@ -33,6 +32,9 @@ def test_one_more_frame_costs_the_same_in_a_case_of_any_size(tmp_path, make):
     frames = [make.frame(image=os.urandom(100)) for _ in range(300)]
     writer.apply([*frames, *map(make.diagnosis, frames)])
     assert cost() == few
+    if store.engine == "postgresql":  # its plans depend on how much a table holds
+        record.stop()
+        return
     with record.session() as session:
         plans = [
             session.connection().exec_driver_sql(f"explain query plan {statement}", parameters).all()
