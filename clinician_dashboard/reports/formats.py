@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from broker_config.messages import now
 from clinician_dashboard.record.reader import RecordReader
-from clinician_dashboard.reports import fhir, hl7, pdf
+from clinician_dashboard.reports import dicom, fhir, hl7, pdf
 from clinician_dashboard.reports.case_report import CaseReport
-from clinician_dashboard.reports.gather import gather, read_images
+from clinician_dashboard.reports.gather import gather, gather_frame, read_images, software_version
 
 _AT_ONCE = threading.BoundedSemaphore(2)
 """Reports made at the same time: each holds pictures in memory."""
@@ -86,3 +86,19 @@ def make_report(reader: RecordReader, code: str, name: str, *, site: str = "") -
         media_type=form.media_type,
         file_name=f"{report.code}-{report.status}-v{report.version}.{form.suffix}",
     )
+
+
+def make_dicom(reader: RecordReader, frame_id: str) -> bytes:
+    """Return one frame as a DICOM file.
+
+    Args:
+        reader: Of an open record.
+        frame_id: The frame.
+
+    Raises:
+        ReportError: If there is no such frame, its picture cannot be read, or a library is missing.
+    """
+    with _AT_ONCE:
+        site, code, frame = gather_frame(reader, frame_id)
+        image = read_images(reader, [frame]).get(frame_id, b"")
+        return dicom.dicom_image(frame, image, site=site, code=code, software=software_version())

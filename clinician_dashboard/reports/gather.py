@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 from clinician_dashboard.case_result import Totals
-from clinician_dashboard.record.frame_list import FrameList, ListedFrame
+from clinician_dashboard.record.frame_list import FrameList, FrameState, ListedFrame
 from clinician_dashboard.record.reader import RecordReader
 from clinician_dashboard.record.tables import CaseRow, DiagnosisRow
 from clinician_dashboard.reports.case_report import (
@@ -66,6 +66,28 @@ def read_images(reader: RecordReader, frames: Sequence[ReportFrame]) -> dict[str
     return images
 
 
+def gather_frame(reader: RecordReader, frame_id: str) -> tuple[str, str, ReportFrame]:
+    """Return a frame's site, its case code, and the frame; its number is 0, since the rest of the case is not read.
+
+    Raises:
+        NoSuchCase: If the record has no such frame.
+    """
+    row = reader.frame(frame_id)
+    if row is None:
+        raise NoSuchCase("no such frame")
+    answered = _counting(row.diagnoses)
+    state = cast("FrameState", answered.decision) if answered else "waiting"
+    return row.case.site, row.case.code, _frame(ListedFrame(0, state, row))
+
+
+def software_version() -> str:
+    """Return this program's version."""
+    try:
+        return metadata.version("hemolink")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def _find(reader: RecordReader, code: str, *, site: str) -> CaseRow:
     found = (
         [case for case in reader.cases_with_code(code) if site in ("", case.site)] if _is_code(code) else []
@@ -109,7 +131,7 @@ def _report(case: CaseRow, listed: FrameList, referred: FrameList, *, made_at: d
         referrals=_referrals([one.row.diagnoses for one in referred.frames]),
         referrals_seen=len(refusals),
         models=tuple(_model(diagnosis.model, diagnosis.weights_sha256) for diagnosis in listed.models),
-        software=_software(),
+        software=software_version(),
     )
 
 
@@ -172,10 +194,3 @@ def _model(fields: Mapping[str, Any], weights_sha256: str) -> ReportModel:
         training_data=fields.get("training_data", ""),
         simulated=bool(fields.get("simulated")),
     )
-
-
-def _software() -> str:
-    try:
-        return metadata.version("hemolink")
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -67,7 +67,8 @@ TRACK = HexColor("#e8ecf0")
 BAND = HexColor("#1f3a5f")
 ALARM = HexColor("#8a1c1c")
 WATERMARK = Color(0.72, 0.11, 0.11, alpha=0.11)
-COLOURS = {"healthy": "#0f7b6c", "ALL": "#a3195b", "AML": "#b8480b", "CLL": "#2456a6", "CML": "#6b4fa3"}
+COLOURS = {"healthy": "#009e73", "ALL": "#d55e00", "AML": "#b8458f", "CLL": "#0072b2", "CML": "#c98a00"}
+"""As on the screen, light theme (`web/static/base.css`)."""
 
 BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9, leading=12, textColor=INK)
 SMALL = ParagraphStyle("small", parent=BODY, fontSize=7.6, leading=9.8)
@@ -359,7 +360,8 @@ def _frame_words(frame: ReportFrame) -> list[Flowable]:
         if frame.state == "refer":
             answer = f'<font color="#8a1c1c"><b>REFERRED</b></font>, leans {probability}'
         else:
-            answer = f'<font color="{COLOURS[frame.prediction]}"><b>{probability}</b></font>'
+            swatch = f'<font name="ZapfDingbats" color="{COLOURS[frame.prediction]}">n</font>'
+            answer = f"{swatch} <b>{probability}</b>"
     rest = ", ".join(
         f"{SHORT_NAMES[name]} {frame.probabilities[name] * 100:.0f} %"
         for name in CLASSES

@@ -1,12 +1,14 @@
-"""A case's report under ``/api/v1/cases/{code}/report.*``: PDF, FHIR and HL7 v2."""
+"""A case's report under ``/api/v1/cases/{code}/report.*`` (PDF, FHIR, HL7 v2), and a frame as DICOM."""
 
 import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Response
+from pydantic import StringConstraints
 
+from clinician_dashboard.reports import dicom
 from clinician_dashboard.reports.errors import AmbiguousCase, MissingPart, NoSuchCase, ReportError
-from clinician_dashboard.reports.formats import make_report
+from clinician_dashboard.reports.formats import make_dicom, make_report
 from clinician_dashboard.web.context import Context
 
 _STATUS_OF: tuple[tuple[type[ReportError], int], ...] = (
@@ -17,6 +19,13 @@ _STATUS_OF: tuple[tuple[type[ReportError], int], ...] = (
 )
 
 Site = Annotated[str, Query(max_length=48)]
+FrameId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+def _refusal(error: ReportError) -> HTTPException:
+    status = next(number for kind, number in _STATUS_OF if isinstance(error, kind))
+    hint = ": add ?site= to the address" if isinstance(error, AmbiguousCase) else ""
+    return HTTPException(status, f"{error}{hint}")
 
 
 def add_reports(router: APIRouter, context: Context) -> None:
@@ -26,9 +35,7 @@ def add_reports(router: APIRouter, context: Context) -> None:
         try:
             made = make_report(context.reader, code, name, site=site)
         except ReportError as error:
-            status = next(number for kind, number in _STATUS_OF if isinstance(error, kind))
-            hint = ": add ?site= to the address" if status == 409 else ""  # noqa: PLR2004
-            raise HTTPException(status, f"{error}{hint}") from None
+            raise _refusal(error) from None
         file_name = re.sub(r"[^A-Za-z0-9._-]", "_", made.file_name)
         return Response(
             made.content,
@@ -52,3 +59,18 @@ def add_reports(router: APIRouter, context: Context) -> None:
     def report_hl7(code: str, site: Site = "") -> Response:
         """The case as an HL7 v2.5.1 ORU^R01. Preliminary."""
         return answer(code, "hl7", site)
+
+    @router.get("/frames/{frame_id}/image.dcm", response_class=Response)
+    def frame_dicom(frame_id: FrameId) -> Response:
+        """One frame as a DICOM VL Microscopic Image."""
+        try:
+            content = make_dicom(context.reader, frame_id)
+        except ReportError as error:
+            raise _refusal(error) from None
+        return Response(
+            content,
+            headers={
+                "Content-Type": dicom.MEDIA_TYPE,
+                "Content-Disposition": f'attachment; filename="{frame_id}.dcm"',
+            },
+        )

@@ -4,6 +4,7 @@ import io
 import json
 import re
 
+import pydicom
 import pypdf
 import pytest
 from click.testing import CliRunner
@@ -79,6 +80,17 @@ def test_every_link_of_a_bundle_to_a_picture_answers(place):
     ]
     for picture in pictures:
         assert desk.http.get(picture["content"]["url"]).status_code == 200
+
+
+def test_a_frame_is_had_as_dicom(place):
+    desk, _far = place
+    frames = desk.http.get("/api/v1/cases/HL-0001").json()["frames"]
+    answer = desk.http.get(f"{frames[0]['image']}.dcm").raise_for_status()
+    assert answer.headers["content-type"] == "application/dicom"
+    file = pydicom.dcmread(io.BytesIO(answer.content))
+    assert (file.PatientID, file.Columns, file.Rows) == ("HL-0001", 160, 120)
+    assert desk.http.get(f"/api/v1/frames/{'0' * 32}/image.dcm").status_code == 404
+    assert desk.http.get("/api/v1/frames/x/image.dcm").status_code == 422
 
 
 def test_the_api_says_what_is_wrong(place, another, eventually, monkeypatch):
