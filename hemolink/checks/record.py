@@ -19,7 +19,7 @@ def check_record(settings: Settings) -> list[Finding]:
     if settings.database_url is None:
         findings.append(_check_file(directory / "record.sqlite"))
     else:
-        findings.append(_check_url(settings.database_url))
+        findings.append(_check_server(settings))
     return findings
 
 
@@ -35,21 +35,24 @@ def _check_file(path: Path) -> Finding:
     return fine(AREA, f"{path} is whole")
 
 
-def _check_url(url: str) -> Finding:
-    from sqlalchemy import create_engine, make_url, text  # noqa: PLC0415 - the dashboard's extra is optional
+def _check_server(settings: Settings) -> Finding:
+    from sqlalchemy import text  # noqa: PLC0415 - the dashboard's extra is optional
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
+    from clinician_dashboard.errors import RecordError  # noqa: PLC0415
+    from clinician_dashboard.record.engines import address_of, make_engine  # noqa: PLC0415
+    from clinician_dashboard.record.faults import cause_of, remedy_of  # noqa: PLC0415
+
     try:
-        where = make_url(url).render_as_string(hide_password=True)
-        engine = create_engine(url)
+        where = address_of(settings.record_url)
+        engine = make_engine(where, password=settings.read_database_password, tls=settings.read_database_tls)
         try:
             with engine.connect() as connection:
                 connection.execute(text("select 1"))
         finally:
             engine.dispose()
-    except (SQLAlchemyError, ModuleNotFoundError) as error:
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-        return fault(
-            AREA, f"the database does not answer ({cause})", "check database_url, its driver and its server"
-        )
-    return fine(AREA, f"{where} answers")
+    except RecordError as error:
+        return fault(AREA, str(error), "check database_url, and what the dashboard's extras install")
+    except SQLAlchemyError as error:
+        return fault(AREA, f"the database does not answer ({cause_of(error)})", remedy_of(error))
+    return fine(AREA, f"{where.render_as_string()} answers")

@@ -370,6 +370,14 @@ class PostgresServer:
         self._directory = directory
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
+        self._settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": "",
+            "fsync": "off",  # no power cut is tested here
+            "shared_buffers": "16MB",
+            "autovacuum": "off",
+        }
         # PostgreSQL refuses to run as root.
         self._as = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
@@ -392,19 +400,11 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
-            "unix_socket_directories": "",
-            "fsync": "off",  # no power cut is tested here
-            "shared_buffers": "16MB",
-            "autovacuum": "off",
-        }
         with (self._directory / "log").open("a") as log:
             self._process = subprocess.Popen(
                 [
                     *(self._programs / "postgres", "-D", self._directory / "data"),
-                    *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
+                    *(part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")),
                 ],
                 stdout=log,
                 stderr=log,
@@ -418,6 +418,18 @@ class PostgresServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(30)
+
+    def secure(self, certificate: Path, key: Path) -> None:
+        """Start anew with TLS."""
+        self.crash()
+        for source, name in ((certificate, "server.crt"), (key, "server.key")):
+            kept = self._directory / "data" / name
+            kept.write_bytes(source.read_bytes())
+            kept.chmod(0o600)
+            if self._as:
+                shutil.chown(kept, "postgres", "postgres")
+        self._settings["ssl"] = "on"
+        self.start()
 
     def freeze(self, *, frozen: bool) -> None:
         """Stop answering, without closing a connection; or go on."""

@@ -6,16 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from broker_config.authority import make_certificates
 from broker_config.errors import SettingsError
 from broker_config.messages import LARGEST_COUNT, ModelIdentity, Quality, WorkerState
-from broker_config.settings import parse_settings
+from broker_config.settings import load_settings, parse_settings
+from clinician_dashboard.commands import dashboard
 from clinician_dashboard.errors import RecordError, RecordInUse
 from clinician_dashboard.record import Record, RecordReader, RecordWriter, engines
 from clinician_dashboard.record.faults import is_passing, remedy_of
 from clinician_dashboard.record.presence import Heard
 from clinician_dashboard.settings import Settings
+from hemolink.checks.record import check_record
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -263,3 +267,73 @@ def test_a_lost_sqlite_is_passing_and_a_broken_rule_is_not(tmp_path):
     assert not is_passing(sa.exc.IntegrityError("x", {}, sqlite3.IntegrityError("NOT NULL")))
     with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(sqlite3.OperationalError):
         connection.execute("select * from nowhere")
+
+
+def test_the_way_to_a_server_is_secured_when_it_is_asked_for(own_postgres, own_postgres_store, tmp_path):
+    made = make_certificates(tmp_path / "ours", ["127.0.0.1"])
+    stranger = make_certificates(tmp_path / "strange", ["127.0.0.1"])
+
+    def opened(ca_file):
+        settings = Settings(
+            directory=tmp_path / "desk",
+            database_tls={"ca_file": ca_file},
+            **own_postgres_store.settings(),
+        )
+        record = Record(
+            settings.record_url,
+            settings.directory,
+            password=settings.read_database_password,
+            tls=settings.read_database_tls,
+        )
+        record.start()
+        with record.session() as session:
+            (told,) = session.execute(
+                sa.text("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
+            ).one()
+        record.stop()
+        return told
+
+    with pytest.raises(RecordError, match="Server refuses SSL"):  # never in plain text instead
+        opened(made.authority)
+    own_postgres.secure(made.certificate, made.key)
+    assert opened(made.authority) is True
+    with pytest.raises(RecordError, match="certificate verify failed"):
+        opened(stranger.authority)
+
+
+def test_backup_restore_and_verify_see_to_the_images_and_name_the_servers_tools(both_stores, make, tmp_path):
+    store = both_stores[1]
+    record = store.record()
+    record.start()
+    frames = [make.frame() for _ in range(3)]
+    RecordWriter(record).apply([*frames, *map(make.diagnosis, frames)])
+    settings = tmp_path / "dashboard.yaml"
+    lines = {"directory": store.directory, **store.settings()}
+    settings.write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
+
+    def command(*words):
+        answer = CliRunner().invoke(dashboard, [str(word) for word in words], catch_exceptions=False)
+        assert store.server.PASSWORD not in answer.output
+        return answer.exit_code, answer.output
+
+    code, said = command("verify", "--settings", settings)
+    assert (code, "pg_amcheck" in said, "3 recorded; 3 images" in said) == (0, True, True), said
+    code, said = command("backup", "--settings", settings, tmp_path / "backup")
+    assert (code, f"pg_dump --format=custom --file={tmp_path / 'backup'}.dump {store.url}" in said) == (
+        0,
+        True,
+    )
+    image = record.images.path(frames[0].image_sha256)
+    image.unlink()
+    code, said = command("verify", "--settings", settings)
+    assert (code, frames[0].frame_id in said) == (1, True)
+    code, said = command("backup", "--settings", settings, tmp_path / "other")
+    assert (code, "of a recorded frame is missing" in said) == (1, True)
+    record.stop()
+    code, said = command("restore", "--settings", settings, tmp_path / "backup")
+    assert (code, "pg_restore" in said, image.read_bytes()) == (0, True, frames[0].image), said
+    (tmp_path / "plain.yaml").write_text(f"directory: {tmp_path / 'plain'}\n")
+    code, said = command("restore", "--settings", tmp_path / "plain.yaml", tmp_path / "backup")
+    assert (code, "it is of a record on a server" in said) == (1, True)
+    (found,) = [one for one in check_record(load_settings(settings, Settings)) if "answers" in one.said]
+    assert store.url.rpartition("/")[2] in found.said
