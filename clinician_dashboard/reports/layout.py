@@ -7,19 +7,15 @@ embedded (every reader has it); a character that it lacks becomes a question mar
 
 import io
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
-from xml.sax.saxutils import escape
 
-from reportlab.lib.colors import Color, HexColor  # type: ignore[import-untyped]
-from reportlab.lib.enums import TA_RIGHT  # type: ignore[import-untyped]
+from reportlab.lib.colors import HexColor  # type: ignore[import-untyped]
 from reportlab.lib.pagesizes import A4  # type: ignore[import-untyped]
 from reportlab.lib.styles import ParagraphStyle  # type: ignore[import-untyped]
 from reportlab.lib.units import mm  # type: ignore[import-untyped]
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 from reportlab.platypus import (  # type: ignore[import-untyped]
     Flowable,
-    Image,
     KeepTogether,
     PageBreak,
     Paragraph,
@@ -29,8 +25,24 @@ from reportlab.platypus import (  # type: ignore[import-untyped]
 )
 
 from broker_config.messages import CLASSES
-from clinician_dashboard.case_result import Share
 from clinician_dashboard.reports.case_report import CaseReport, ReportFrame
+from clinician_dashboard.reports.drawings import PICTURE_WIDTH, Bar, Picture
+from clinician_dashboard.reports.page import (
+    ALARM,
+    BOTTOM,
+    INK,
+    INNER,
+    LINE,
+    MARGIN,
+    PADDING,
+    SOFT,
+    TOP,
+    NumberedCanvas,
+    draw_page,
+    inert,
+    shorten,
+    utc,
+)
 from clinician_dashboard.reports.pictures import thumbnails
 from clinician_dashboard.web.words import (
     ACUTE_NOTE,
@@ -41,32 +53,10 @@ from clinician_dashboard.web.words import (
     URGENCY_WORDS,
 )
 
-WIDTH, HEIGHT = A4
-MARGIN = 16 * mm
-TOP = 30 * mm
-BOTTOM = 17 * mm
-INNER = WIDTH - 2 * MARGIN
-_PADDING = 6  # points that reportlab's own frame keeps free on each side
 FIT_ON_PAGE_ONE = 3
-
 REASONS = 5
 MODELS = 3
-LONG = 480
-"""Characters of a free text that are printed; the whole of it is in the record."""
-
-PICTURE_WIDTH = 29 * mm
 PICTURE_PIXELS = 340
-TALLEST = 23 * mm
-SCALES_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-SCALE_SHARE = 0.35
-
-INK = HexColor("#16202c")
-SOFT = HexColor("#56616e")
-LINE = HexColor("#c9d1da")
-TRACK = HexColor("#e8ecf0")
-BAND = HexColor("#1f3a5f")
-ALARM = HexColor("#8a1c1c")
-WATERMARK = Color(0.72, 0.11, 0.11, alpha=0.11)
 COLOURS = {"healthy": "#009e73", "ALL": "#d55e00", "AML": "#b8458f", "CLL": "#0072b2", "CML": "#c98a00"}
 """As on the screen, light theme (`web/static/base.css`)."""
 
@@ -78,7 +68,6 @@ HEADING = ParagraphStyle(
 )
 HEADLINE = ParagraphStyle("headline", parent=BODY, fontName="Helvetica-Bold", fontSize=17, leading=21)
 ALERT = ParagraphStyle("alert", parent=BODY, fontName="Helvetica-Bold", textColor=ALARM)
-RIGHT = ParagraphStyle("right", parent=BODY, alignment=TA_RIGHT)
 
 _PLAIN = [
     ("VALIGN", (0, 0), (-1, -1), "TOP"),
@@ -101,8 +90,8 @@ def draw(report: CaseReport, frames: Sequence[ReportFrame], images: Mapping[str,
     document = SimpleDocTemplate(
         held,
         pagesize=A4,
-        leftMargin=MARGIN - _PADDING,
-        rightMargin=MARGIN - _PADDING,
+        leftMargin=MARGIN - PADDING,
+        rightMargin=MARGIN - PADDING,
         topMargin=TOP,
         bottomMargin=BOTTOM,
         invariant=1,
@@ -113,7 +102,7 @@ def draw(report: CaseReport, frames: Sequence[ReportFrame], images: Mapping[str,
     )
 
     def frame_page(canvas: Canvas, _document: Any) -> None:
-        _draw_frame(canvas, report)
+        draw_page(canvas, report)
 
     story = [
         *_case(report),
@@ -123,85 +112,8 @@ def draw(report: CaseReport, frames: Sequence[ReportFrame], images: Mapping[str,
         *(_frames(report, frames, images) if frames else []),
         *_signature(report),
     ]
-    document.build(story, onFirstPage=frame_page, onLaterPages=frame_page, canvasmaker=_NumberedCanvas)
+    document.build(story, onFirstPage=frame_page, onLaterPages=frame_page, canvasmaker=NumberedCanvas)
     return held.getvalue()
-
-
-class _NumberedCanvas(Canvas):  # type: ignore[misc]
-    """Writes "page 1 of 2": how many there are is known only at the end."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._pages: list[dict[str, Any]] = []
-
-    def showPage(self) -> None:  # noqa: N802 - reportlab's name
-        self._pages.append(dict(self.__dict__))
-        self._startPage()
-
-    def save(self) -> None:
-        pages = self._pages
-        for number, page in enumerate(pages, 1):
-            self.__dict__.update(page)
-            self.setFont("Helvetica", 7.5)
-            self.setFillColor(SOFT)
-            self.drawRightString(WIDTH - MARGIN, 9 * mm, f"Page {number} of {len(pages)}")
-            super().showPage()
-        super().save()
-
-
-def _draw_frame(canvas: Canvas, report: CaseReport) -> None:
-    canvas.saveState()
-    if report.simulated:
-        canvas.saveState()
-        canvas.translate(WIDTH / 2, HEIGHT / 2 - 10 * mm)
-        canvas.rotate(54)
-        canvas.setFillColor(WATERMARK)
-        canvas.setFont("Helvetica-Bold", 104)
-        canvas.drawCentredString(0, -36, "SIMULATED")
-        canvas.restoreState()
-    canvas.setFillColor(ALARM if report.simulated else BAND)
-    canvas.rect(0, HEIGHT - 12 * mm, WIDTH, 12 * mm, stroke=0, fill=1)
-    canvas.setFillColor(HexColor("#ffffff"))
-    canvas.setFont("Helvetica-Bold", 9.5)
-    canvas.drawString(MARGIN, HEIGHT - 7.6 * mm, INTENDED_USE)
-    if report.simulated:
-        canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 7.6 * mm, "SIMULATED")
-    canvas.setFillColor(SOFT)
-    canvas.setFont("Helvetica", 8.5)
-    made = f"version {report.version}, made {_time(report.made_at)}"
-    canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 21 * mm, made)
-    canvas.setFillColor(INK)
-    room = INNER - canvas.stringWidth(made, "Helvetica", 8.5) - 4 * mm
-    _draw_fitting(
-        canvas,
-        f"Blood smear, preliminary report: {_plain(report.code)}",
-        at=(MARGIN, HEIGHT - 21 * mm),
-        font=("Helvetica-Bold", 12.5),
-        room=room,
-    )
-    canvas.setFillColor(SOFT)
-    canvas.setStrokeColor(LINE)
-    canvas.line(MARGIN, HEIGHT - 24 * mm, WIDTH - MARGIN, HEIGHT - 24 * mm)
-    canvas.line(MARGIN, 13 * mm, WIDTH - MARGIN, 13 * mm)
-    simulated = "SIMULATED, not for any patient's care. " if report.simulated else ""
-    _draw_fitting(
-        canvas,
-        f"{simulated}{_plain(report.site)} / {_plain(report.code)}, version {report.version}. Not signed. "
-        f"Hemolink {_plain(report.software)}",
-        at=(MARGIN, 9 * mm),
-        font=("Helvetica", 7.5),
-        room=INNER - 20 * mm,
-    )
-    canvas.restoreState()
-
-
-def _draw_fitting(
-    canvas: Canvas, text: str, *, at: tuple[float, float], font: tuple[str, float], room: float
-) -> None:
-    """Draw a line in a smaller size where it is too long: a code is never cut."""
-    name, size = font
-    canvas.setFont(name, min(size, size * room / canvas.stringWidth(text, name, size)))
-    canvas.drawString(*at, text)
 
 
 def _case(report: CaseReport) -> list[Flowable]:
@@ -210,8 +122,8 @@ def _case(report: CaseReport) -> list[Flowable]:
         ("Site", report.site),
         ("Microscope", ", ".join(report.microscopes) or "not known"),
         ("Priority", "STAT" if report.stat else "routine"),
-        ("First capture", _time(report.opened_at)),
-        ("Last change", _time(report.changed_at)),
+        ("First capture", utc(report.opened_at)),
+        ("Last change", utc(report.changed_at)),
         ("Frames", _frame_counts(report)),
         ("Status", "preliminary: nobody has signed"),
     ]
@@ -229,11 +141,11 @@ def _result(report: CaseReport) -> list[Flowable]:
     urgency = URGENCY_WORDS[result.urgency]
     parts: list[Flowable] = [
         Paragraph("Result of the model", HEADING),
-        Paragraph(_text(report.headline), HEADLINE),
-        Paragraph(_text(f"{urgency.label}: {urgency.meaning}."), BODY),
+        Paragraph(inert(report.headline), HEADLINE),
+        Paragraph(inert(f"{urgency.label}: {urgency.meaning}."), BODY),
     ]
     if result.urgency == "critical":
-        parts += [Spacer(1, 3), Paragraph(_text(ACUTE_NOTE), ALERT)]
+        parts += [Spacer(1, 3), Paragraph(inert(ACUTE_NOTE), ALERT)]
     if not result.shares:
         return parts
     rows: list[list[Any]] = [
@@ -242,12 +154,12 @@ def _result(report: CaseReport) -> list[Flowable]:
     for name in CLASSES:
         share = result.shares[name]
         leads = name == result.leading
-        label = f"<b>{_text(CLASS_NAMES[name])}</b>" if leads else _text(CLASS_NAMES[name])
+        label = f"<b>{inert(CLASS_NAMES[name])}</b>" if leads else inert(CLASS_NAMES[name])
         number = f"{share.probability * 100:.1f} %"
         rows.append(
             [
                 Paragraph(label, BODY),
-                _Bar(share, HexColor(COLOURS[name])),
+                Bar(share, HexColor(COLOURS[name])),
                 Paragraph(f"<b>{number}</b>" if leads else number, BODY),
                 Paragraph(f"{share.low * 100:.1f} to {share.high * 100:.1f} %", BODY),
             ]
@@ -269,9 +181,9 @@ def _result(report: CaseReport) -> list[Flowable]:
 
 
 def _reasons(report: CaseReport) -> list[Flowable]:
-    told = [_text(reason) for reason in report.result.reasons]
+    told = [inert(reason) for reason in report.result.reasons]
     of_frames = [
-        f"{_text(_shorten(one.sentence))} ({one.frames} {'frame' if one.frames == 1 else 'frames'})"
+        f"{inert(shorten(one.sentence))} ({one.frames} {'frame' if one.frames == 1 else 'frames'})"
         for one in report.referrals[:REASONS]
     ]
     parts: list[Flowable] = [Paragraph("Reasons to refer", HEADING)]
@@ -301,10 +213,10 @@ def _models(report: CaseReport) -> list[Flowable]:
         )
         parts += [
             Paragraph(
-                f"<b>{_text(_shorten(model.name, 80))} {_text(_shorten(model.version, 40))}</b> ({_text(_shorten(network, 80))}){simulated}",
+                f"<b>{inert(shorten(model.name, 80))} {inert(shorten(model.version, 40))}</b> ({inert(shorten(network, 80))}){simulated}",
                 BODY,
             ),
-            Paragraph(f"Trained on: {_text(_shorten(model.training_data)) or 'not stated'}", SMALL),
+            Paragraph(f"Trained on: {inert(shorten(model.training_data)) or 'not stated'}", SMALL),
             Paragraph(f"Weights SHA-256: {model.weights_sha256}", FAINT),
             Spacer(1, 3),
         ]
@@ -347,8 +259,8 @@ def _frame_row(frame: ReportFrame, image: bytes | None) -> list[Any]:
         left: Any = Paragraph("The picture is not in the record's folder, or cannot be read.", FAINT)
         right: Any = ""
     else:
-        left = _Picture(small.plain, frame, small.height / small.width)
-        right = _Picture(small.overlaid, frame, small.height / small.width) if small.overlaid else ""
+        left = Picture(small.plain, frame, small.height / small.width)
+        right = Picture(small.overlaid, frame, small.height / small.width) if small.overlaid else ""
     return [Paragraph(f"<b>{frame.number}</b>", BODY), left, right, _frame_words(frame)]
 
 
@@ -368,13 +280,13 @@ def _frame_words(frame: ReportFrame) -> list[Flowable]:
         if name != frame.prediction and name in frame.probabilities
     )
     lines = [Paragraph(f"{answer} &nbsp; <font color='#56616e' size='7.6'>{rest}</font>", BODY)]
-    lines += [Paragraph(_text(_shorten(reason, 170)), SMALL) for reason in frame.reasons[:2]]
+    lines += [Paragraph(inert(shorten(reason, 170)), SMALL) for reason in frame.reasons[:2]]
     if len(frame.reasons) > 2:  # noqa: PLR2004
         lines.append(Paragraph(f"and {len(frame.reasons) - 2} more reasons", FAINT))
     if frame.flags:
-        lines.append(Paragraph(_text(_shorten(f"Noticed: {', '.join(frame.flags)}", 120)), SMALL))
-    where = f"{frame.device}, {_time(frame.captured_at)}, {frame.width} x {frame.height} pixels"
-    lines.append(Paragraph(_text(where), FAINT))
+        lines.append(Paragraph(inert(shorten(f"Noticed: {', '.join(frame.flags)}", 120)), SMALL))
+    where = f"{frame.device}, {utc(frame.captured_at)}, {frame.width} x {frame.height} pixels"
+    lines.append(Paragraph(inert(where), FAINT))
     lines.append(Paragraph(f"Frame {frame.frame_id}", FAINT))
     return lines
 
@@ -405,96 +317,5 @@ def _signature(report: CaseReport) -> list[Flowable]:
     return [Spacer(1, 7), KeepTogether([Paragraph(told, SMALL), Spacer(1, 4), table])]
 
 
-class _Bar(Flowable):  # type: ignore[misc]
-    """One probability: track, fill, and the interval as a whisker."""
-
-    def __init__(self, share: Share, colour: Color) -> None:
-        super().__init__()
-        self._share = share
-        self._colour = colour
-        self._across = 0.0
-
-    def wrap(self, width: float, _height: float) -> tuple[float, float]:
-        self._across = width
-        return width, 12
-
-    def draw(self) -> None:
-        canvas, across, share = self.canv, self._across, self._share
-        canvas.setFillColor(TRACK)
-        canvas.rect(0, 3, across, 6, stroke=0, fill=1)
-        canvas.setFillColor(self._colour)
-        canvas.rect(0, 3, across * share.probability, 6, stroke=0, fill=1)
-        canvas.setStrokeColor(INK)
-        canvas.setLineWidth(0.8)
-        canvas.line(across * share.low, 6, across * share.high, 6)
-        for end in (share.low, share.high):
-            canvas.line(across * end, 3, across * end, 9)
-
-
-class _Picture(Flowable):  # type: ignore[misc]
-    """A thumbnail with a scale bar, and SIMULATED on it where it is."""
-
-    def __init__(self, jpeg: bytes, frame: ReportFrame, aspect: float) -> None:
-        super().__init__()
-        self._jpeg = jpeg
-        self._frame = frame
-        self.height = min(TALLEST, PICTURE_WIDTH * aspect)
-        self.width = self.height / aspect
-
-    def wrap(self, _width: float, _height: float) -> tuple[float, float]:
-        return self.width, self.height
-
-    def draw(self) -> None:
-        canvas = self.canv
-        Image(io.BytesIO(self._jpeg), self.width, self.height).drawOn(canvas, 0, 0)
-        if self._frame.simulated:
-            canvas.setFillColor(ALARM)
-            canvas.rect(
-                0,
-                self.height - 7.5,
-                min(self.width, 4.1 * len(self._frame.simulated) + 4),
-                7.5,
-                stroke=0,
-                fill=1,
-            )
-            canvas.setFillColor(HexColor("#ffffff"))
-            canvas.setFont("Helvetica-Bold", 5.5)
-            canvas.drawString(2, self.height - 5.8, self._frame.simulated)
-        self._draw_scale(canvas)
-
-    def _draw_scale(self, canvas: Canvas) -> None:
-        if not self._frame.pixel_size_um:
-            return
-        field_um = self._frame.width * self._frame.pixel_size_um
-        fitting = [length for length in SCALES_UM if length <= field_um * SCALE_SHARE]
-        if not fitting:
-            return
-        length = fitting[-1] / field_um * self.width
-        label = f"{fitting[-1]} \u00b5m"
-        canvas.setFillColor(Color(1, 1, 1, alpha=0.8))
-        canvas.rect(self.width - max(length, 17) - 4, 1, max(length, 17) + 3, 9.5, stroke=0, fill=1)
-        canvas.setFillColor(INK)
-        canvas.rect(self.width - length - 2.5, 2, length, 1.4, stroke=0, fill=1)
-        canvas.setFont("Helvetica", 5.5)
-        canvas.drawRightString(self.width - 2.5, 4.8, label)
-
-
 def _pair(name: str, value: str) -> Paragraph:
-    return Paragraph(f'<font color="#56616e">{name}:</font> {_text(value)}', BODY)
-
-
-def _plain(text: str) -> str:
-    return text.replace("\u202f", "\u00a0").encode("cp1252", "replace").decode("cp1252")
-
-
-def _text(text: str) -> str:
-    """Return a text that is shown as it stands: nothing in it is markup."""
-    return escape(_plain(" ".join(text.split())))
-
-
-def _shorten(text: str, most: int = LONG) -> str:
-    return text if len(text) <= most else f"{text[: most - 3].rstrip()}..."
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Paragraph(f'<font color="#56616e">{name}:</font> {inert(value)}', BODY)

@@ -27,6 +27,8 @@ def case_pdf(report: CaseReport, images: Mapping[str, bytes]) -> bytes:
     """
     try:
         from clinician_dashboard.reports.layout import draw  # noqa: PLC0415 - reportlab takes half a second
-    except ImportError:
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "reportlab":
+            raise
         raise MissingPart("PDF needs the package reportlab: install the extra hemolink[dashboard]") from None
     return draw(report, pictured_frames(report), images)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +23,7 @@ from clinician_dashboard.reports.case_report import (
     ReportModel,
     choose_frames,
 )
-from clinician_dashboard.reports.errors import InvalidReport
+from clinician_dashboard.reports.errors import InvalidReport, MissingPart
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOSTILE = "a|b^c&d~e\\f\r\nMSH|^~\\&|<b>&amp;</b> \u2028 \u7532"
@@ -325,3 +326,22 @@ def test_frames_are_chosen_for_and_against():
     assert sum(one.state == "refer" for one in chosen) == 4
     assert {1, 90} <= {one.number for one in chosen}
     assert len(choose_frames(frames[:3], 8, leading=None)) == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "make"),
+    [
+        ("reportlab", lambda case: pdf.case_pdf(case, {})),
+        ("PIL", lambda _case: pictures.thumbnails(image(), (), width=100)),
+        ("fhir", lambda case: fhir.check_bundle(fhir.fhir_bundle(case, "r4b"), "r4b")),
+        ("hl7apy", lambda case: hl7.check_message(hl7.oru_message(case))),
+    ],
+)
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(module, make, monkeypatch):
+    case = CASES["critical"]()
+    for name in list(sys.modules):
+        if name.partition(".")[0] == module or name == "clinician_dashboard.reports.layout":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingPart, match=r"install the extra hemolink\[dashboard\]"):
+        make(case)

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import time
+from datetime import UTC, datetime
 
 import pydicom
 import pypdf
@@ -10,8 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from clinician_dashboard.commands import dashboard as commands
-from clinician_dashboard.reports import fhir, formats, hl7
+from clinician_dashboard.record import Record, RecordReader, RecordWriter
+from clinician_dashboard.reports import fhir, formats, hl7, pdf
 from clinician_dashboard.reports.errors import InvalidReport
+from clinician_dashboard.reports.gather import LISTED, LOOKED_AT, gather
 
 CASE = "/api/v1/cases/HL-0001/report"
 
@@ -155,3 +159,29 @@ def test_without_a_record_the_command_names_the_folder(export, tmp_path):
     assert done.exit_code == 1
     assert "holds no record" in done.output
     assert not (tmp_path / "desk").exists()
+
+
+def test_a_case_of_many_frames_is_listed_in_part_and_counted_whole(tmp_path, make):
+    record = Record(f"sqlite:///{tmp_path / 'record.sqlite'}", tmp_path)
+    record.start()
+    frames = [make.frame(image=number.to_bytes(4)) for number in range(1300)]
+    answers = [
+        make.diagnosis(frame, decision="refer", reasons=("ood: The frame is unlike the training data.",))
+        if number % 2
+        else make.diagnosis(frame, top=0.6 + number / 5000)
+        for number, frame in enumerate(frames)
+    ]
+    RecordWriter(record).apply([*frames, *answers])
+    began = time.perf_counter()
+    report = gather(RecordReader(record), "HL-0001", made_at=datetime.now(UTC))
+    took = time.perf_counter() - began
+    assert (report.frame_count, report.result.counted, report.result.referred) == (1300, 650, 650)
+    assert len(report.frames) == LISTED
+    assert [(one.code, one.frames) for one in report.referrals] == [("ood", LOOKED_AT)]
+    assert report.referrals_seen == LOOKED_AT
+    text = " ".join(pypdf.PdfReader(io.BytesIO(pdf.case_pdf(report, {}))).pages[0].extract_text().split())
+    assert "Counted over the first 500 referred frames." in text
+    assert took < 10
+    fhir.check_bundle(fhir.fhir_bundle(report, "r4b"), "r4b")
+    hl7.check_message(hl7.oru_message(report))
+    record.stop()
