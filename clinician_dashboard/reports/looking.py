@@ -2,43 +2,28 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from clinician_dashboard.errors import RecordError
 from clinician_dashboard.record.database import Record
+from clinician_dashboard.record.engines import address_of, make_engine
 from clinician_dashboard.record.faults import cause_of, remedy_of
-from clinician_dashboard.record.images import ImageStore
 from clinician_dashboard.record.reader import RecordReader
 from clinician_dashboard.settings import Settings
 
 
-class _Seen:
-    """What a `RecordReader` needs of a record, for reading only.
+class _Seen(Record):
+    """A record that is never started: its sessions come from an engine that only reads."""
 
-    Args:
-        engine: Of the record's database.
-        images: The images beside it.
-    """
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        super().__init__(settings.record_url, settings.directory)
+        self._seen = engine
 
-    def __init__(self, engine: Engine, images: ImageStore) -> None:
-        self.engine = engine
-        self.images = images
-
-    def session(self) -> Session:
-        return Session(self.engine, expire_on_commit=False)
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Session]:
-        with self.session() as session:
-            if self.engine.dialect.name == "sqlite":
-                session.connection().exec_driver_sql("begin")
-            else:
-                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            yield session
+    @property
+    def engine(self) -> Engine:
+        return self._seen
 
 
 @contextmanager
@@ -48,18 +33,9 @@ def look(settings: Settings) -> Iterator[RecordReader]:
     Raises:
         RecordError: If there is no record, or it cannot be read.
     """
-    url = settings.record_url
-    if settings.database_url is None:
-        database = settings.directory / "record.sqlite"
-        if not database.is_file():
-            raise RecordError(
-                f"{settings.directory} holds no record (record.sqlite is missing): name the record's folder under "
-                "'directory' in the settings"
-            )
-        url = f"sqlite:///{database.absolute().as_uri()}?mode=ro&uri=true"
-    engine = create_engine(url, hide_parameters=True)
+    engine = _reading_engine(settings)
     try:
-        yield RecordReader(cast("Record", _Seen(engine, ImageStore(settings.directory / "images"))))
+        yield RecordReader(_Seen(settings, engine))
     except SQLAlchemyError as error:
         raise RecordError(
             f"the record cannot be read ({cause_of(error)}): {remedy_of(error)}. If another release wrote it, start this "
@@ -67,3 +43,18 @@ def look(settings: Settings) -> Iterator[RecordReader]:
         ) from None
     finally:
         engine.dispose()
+
+
+def _reading_engine(settings: Settings) -> Engine:
+    address = address_of(settings.record_url)
+    if address.get_backend_name() != "sqlite":
+        return make_engine(address, password=settings.read_database_password, tls=settings.read_database_tls)
+    file = settings.directory / "record.sqlite" if settings.database_url is None else None
+    if file is None:
+        return make_engine(address)
+    if not file.is_file():
+        raise RecordError(
+            f"{settings.directory} holds no record (record.sqlite is missing): name the record's folder under 'directory' in "
+            "the settings"
+        )
+    return create_engine(f"sqlite:///{file.absolute().as_uri()}?mode=ro&uri=true", hide_parameters=True)

@@ -14,8 +14,10 @@ from click.testing import CliRunner
 from clinician_dashboard.commands import dashboard as commands
 from clinician_dashboard.record import Record, RecordReader, RecordWriter
 from clinician_dashboard.reports import fhir, formats, hl7, pdf
-from clinician_dashboard.reports.errors import InvalidReport
+from clinician_dashboard.reports.errors import InvalidReport, NoSuchCase
 from clinician_dashboard.reports.gather import LISTED, LOOKED_AT, gather
+from clinician_dashboard.reports.looking import look
+from clinician_dashboard.settings import Settings
 
 CASE = "/api/v1/cases/HL-0001/report"
 
@@ -184,4 +186,19 @@ def test_a_case_of_many_frames_is_listed_in_part_and_counted_whole(tmp_path, mak
     assert took < 10
     fhir.check_bundle(fhir.fhir_bundle(report, "r4b"), "r4b")
     hl7.check_message(hl7.oru_message(report))
+    record.stop()
+
+
+def test_a_record_in_use_is_read_on_either_database(store, make):
+    record = store.record()
+    record.start()
+    frame = make.frame()
+    RecordWriter(record).apply([frame, make.diagnosis(frame)])
+    settings = Settings(directory=store.directory, **store.settings())
+    with look(settings) as reader:
+        made = formats.make_report(reader, "HL-0001", "fhir-r5")
+        with pytest.raises(NoSuchCase):
+            formats.make_report(reader, "HL-\x00", "hl7")
+    fhir.check_bundle(json.loads(made.content), "r5")
+    assert made.report.frame_count == 1
     record.stop()
