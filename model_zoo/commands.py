@@ -14,7 +14,8 @@ import click
 from model_zoo.audit.command import audit
 from model_zoo.audit.compare_command import compare
 from model_zoo.datasets.command import manifest
-from model_zoo.training_commands import evaluate, package, train
+from model_zoo.report.command import evaluate
+from model_zoo.training_commands import package, train
 
 if TYPE_CHECKING:
     from model_zoo.predictor import Prediction, Predictor

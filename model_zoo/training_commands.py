@@ -1,4 +1,4 @@
-"""`hemolink model train | evaluate | package`: the commands that make models."""
+"""`hemolink model train | package`: the commands that make models."""
 
 import contextlib
 import json
@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from model_zoo.card import Metrics
     from model_zoo.datasets.manifest import ManifestRow
-    from model_zoo.predictor import Predictor
     from model_zoo.store import FrameStore
 
 FRAMES: Final = "frames"
@@ -218,96 +216,6 @@ def package(
         click.echo(json.dumps({"path": str(made.path), "card": made.card.model_dump(mode="json")}))
     elif made.card.metrics is not None:
         click.echo(format_table(made.card.metrics, name=name))
-
-
-@click.command()
-@click.option("--model", "name", required=True, help="Name or folder of a package.")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="A manifest.csv, or its folder (see hemolink simulate)."
-)
-@click.option("--run", type=_run_folder, help="Evaluate on the test part of this run, with the baseline.")
-@click.option("--frames", "frames_folder", type=_run_folder, help="The run's frames, if not in its folder.")
-@click.option("--engine", type=click.Choice(["auto", "openvino", "torch", "onnxruntime"]), default="auto")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
-@_as_json
-def evaluate(
-    *,
-    name: str,
-    data: Path | None,
-    run: Path | None,
-    frames_folder: Path | None,
-    engine: str,
-    precision: str,
-    as_json: bool,
-) -> None:
-    """Evaluate a package on labelled frames: confusion matrix, figures by class, intervals.
-
-    With --run, on that run's test patients, and the baseline (random forest on colour and texture features, trained on
-    the run's training patients) stands in the same table.
-    """
-    if (data is None) == (run is None):
-        raise click.UsageError("say either --data MANIFEST or --run RUN")
-    from model_zoo.catalogue import find_package  # noqa: PLC0415
-    from model_zoo.evaluation import format_table  # noqa: PLC0415
-    from model_zoo.predictor import Predictor  # noqa: PLC0415
-
-    with _clear_errors():
-        chosen = find_package(name)
-        predictor = Predictor(chosen, engine=engine, precision=precision)  # type: ignore[arg-type]
-        predictor.start()
-        try:
-            if data is not None:
-                metrics = _evaluate_manifest(predictor, data)
-            else:
-                metrics = _evaluate_run(predictor, Path(str(run)), frames_folder)
-        finally:
-            predictor.stop()
-    if as_json:
-        answer = {"model": chosen.name, "version": chosen.version, "engine": predictor.engine_name}
-        click.echo(json.dumps({**answer, **metrics.model_dump(mode="json")}))
-    else:
-        click.echo(format_table(metrics, name=chosen.name))
-
-
-def _evaluate_manifest(predictor: "Predictor", data: Path) -> "Metrics":
-    import numpy as np  # noqa: PLC0415
-
-    from model_zoo.datasets.manifest import load_image, patient_groups, read_manifest  # noqa: PLC0415
-    from model_zoo.evaluation import collect, measure  # noqa: PLC0415
-    from model_zoo.labels import LABELS  # noqa: PLC0415
-
-    rows = read_manifest(data)
-    images = (predictor.prepare(load_image(row)) for row in rows)
-    return measure(
-        collect(predictor, images),
-        np.asarray([LABELS.index(row.label) for row in rows], np.int64),
-        patient_groups(rows),
-        card=predictor.package.card,
-        distance=predictor.distance,
-        engine=predictor.engine_name,
-        simulated=all(row.source.startswith("simulated") for row in rows),
-    )
-
-
-def _evaluate_run(predictor: "Predictor", run: Path, frames_folder: Path | None) -> "Metrics":
-    from model_zoo.baseline import baseline_accuracy  # noqa: PLC0415
-    from model_zoo.evaluation import collect, measure  # noqa: PLC0415
-    from model_zoo.packaging import load_run  # noqa: PLC0415
-    from model_zoo.store import FrameStore  # noqa: PLC0415
-
-    store = FrameStore.open(frames_folder or run / FRAMES)
-    _, split, _ = load_run(run)
-    images = (predictor.prepare(store.pixels[index]) for index in split.test.tolist())
-    return measure(
-        collect(predictor, images),
-        store.labels[split.test],
-        store.groups[split.test],
-        card=predictor.package.card,
-        distance=predictor.distance,
-        engine=predictor.engine_name,
-        simulated=store.simulated,
-        baseline=baseline_accuracy(store, split)[0],
-    )
 
 
 @contextlib.contextmanager

@@ -1,17 +1,16 @@
 """The audit as one self-contained page: figures, plots as SVG, and what the probes saw."""
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model_zoo.audit.chart import Interval, interval_chart
 from model_zoo.audit.views import VIEWS, seen
+from model_zoo.report.html import document, picture, write_whole
 
 OFF_CHANCE: Final = (
     "Look for groups that belong together and were not united, or run again with another seed: one audit in twenty is off "
@@ -22,15 +21,6 @@ PROBE_WORDS: Final = (
     "plasma alone, and by texture without colour. An AUC of 50 % is chance. Where one source has several classes, it tries "
     "to tell these by the same views: by cells it should, by plasma it should not."
 )
-_STYLE: Final = """
-body{font:16px/1.5 system-ui,sans-serif;color:#1d2733;max-width:62rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.7rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.2rem;border-top:1px solid #d5dbe2;padding-top:1rem}
-table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.25rem .8rem .25rem 0;text-align:left;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.note{color:#4c5a69}.bad{color:#9c1c1c;font-weight:600}
-.good{color:#1c6b3a;font-weight:600}.simulated{background:#7a1fa2;color:#fff;padding:.4rem .8rem;font-weight:700}
-figure{margin:.6rem 0}img{width:9rem;height:9rem;object-fit:cover;border:1px solid #d5dbe2}svg{max-width:100%;height:auto}
-.seen td{padding-right:.5rem}ul{padding-left:1.2rem}
-"""
 
 
 def write_page(path: Path, report: dict[str, Any], examples: Sequence[tuple[str, NDArray[np.uint8]]]) -> None:
@@ -41,10 +31,7 @@ def write_page(path: Path, report: dict[str, Any], examples: Sequence[tuple[str,
         report: As `audit_rows` makes it.
         examples: One image a source, with its name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(render(report, examples), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, render(report, examples))
 
 
 def render(report: dict[str, Any], examples: Sequence[tuple[str, NDArray[np.uint8]]]) -> str:
@@ -70,10 +57,7 @@ def render(report: dict[str, Any], examples: Sequence[tuple[str, NDArray[np.uint
             _sizes(report),
         ]
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Audit of a data set</title>'
-        f"<style>{_STYLE}</style></head><body>\n{body}\n</body></html>\n"
-    )
+    return document("Audit of a data set", body)
 
 
 def _head(report: dict[str, Any]) -> str:
@@ -149,7 +133,7 @@ def _probe(probe: dict[str, Any], examples: Sequence[tuple[str, NDArray[np.uint8
             )
             parts.append(f"<h3>{title}</h3><figure>{chart}</figure>")
     cells = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{_picture(seen(image, view))}</td>' for view in VIEWS)}</tr>"
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{picture(seen(image, view))}</td>' for view in VIEWS)}</tr>"
         for name, image in examples
     )
     header = "".join(f"<th>{view}</th>" for view in VIEWS)
@@ -211,8 +195,3 @@ def _interval(row: dict[str, Any], label: str, colour: str) -> Interval:
 def _percent(row: dict[str, Any]) -> str:
     low, high = row["interval"]
     return f"{100 * row['figure']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
-
-
-def _picture(image: NDArray[np.uint8]) -> str:
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}">'

@@ -1,0 +1,87 @@
+"""Checks of activation maps: they pass where a map follows the network, and fail where it does not."""
+
+import numpy as np
+import pytest
+
+from model_zoo.engines import Outputs
+from model_zoo.predictor import Prediction
+from model_zoo.report.explanation import deletion, nucleus_share, randomisation, shuffle, shuffled_parts
+from smear_simulator import Microscope, population
+
+
+def silent(_what, _done, _total):
+    pass
+
+
+def images(count):
+    return [Microscope(patient, seed=7).capture().image for patient in population(count, seed=977_040)]
+
+
+class Bright:
+    """A predictor whose answer is how bright the top left quarter is; its map may tell so, or lie."""
+
+    max_batch_size = 8
+    labels = ("healthy", "ALL")
+
+    def __init__(self, package, *, honest):
+        self.package = self
+        self.card = package.card
+        self._honest = honest
+
+    def run(self, batch):
+        bright = np.asarray([float(part[:, :112, :112].mean()) for part in batch], np.float32)
+        logits = np.stack([np.zeros_like(bright), 4 * bright], axis=1)
+        return Outputs(logits, np.zeros((len(batch), 1), np.float32), np.zeros((0,), np.float32))
+
+    def infer(self, batch):
+        grid = np.zeros((8, 8))
+        grid[:4, :4] = 1
+        shown = grid if self._honest else grid[::-1, ::-1]
+        found = Prediction(
+            (0.0, 1.0), "ALL", ("ALL",), "report", (), 0.0, 1.0, tuple(map(tuple, shown.tolist()))
+        )
+        return [found for _ in batch]
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_deletion_and_insertion_tell_a_true_map_from_a_lie(made, honest):
+    prepared = [np.zeros((3, 224, 224), np.float32) for _ in range(6)]
+    for frame in prepared:
+        frame[:, 8:104, 8:104] = 2.0
+    found = deletion(Bright(made, honest=honest), prepared, seed=1, progress=silent)
+    for key in ("deletion", "insertion"):
+        assert found[key]["beats_random"] is honest
+        assert found[key]["interval"][0] <= found[key]["better_by"] <= found[key]["interval"][1]
+
+
+@pytest.mark.torch
+def test_shuffling_changes_what_it_should_and_no_more(made):
+    from model_zoo.architecture import load_network  # noqa: PLC0415 - torch takes seconds
+
+    network, rng = load_network(made), np.random.default_rng(0)
+    for prefixes in shuffled_parts("resnet34").values():
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        parameters = dict(network.named_parameters())
+        assert shuffle(network, prefixes, rng) == sum(name.startswith(prefixes) for name in parameters)
+        for name, tensor in network.state_dict().items():
+            if not name.startswith(prefixes):
+                assert tensor.equal(before[name])
+            else:
+                assert tensor.flatten().sort().values.equal(before[name].flatten().sort().values)
+        assert not network.head.weight.equal(before["head.weight"]) or "head." not in prefixes
+
+
+@pytest.mark.torch
+def test_the_shipped_maps_pass_on_simulated_smears(serve):
+    from model_zoo.catalogue import find_package  # noqa: PLC0415
+
+    predictor = serve(find_package("resnet34-simulated"))
+    prepared = [predictor.prepare(image) for image in images(6)]
+    found = randomisation(predictor.package, prepared, seed=0, progress=silent)
+    assert [row["shuffled"] for row in found["rows"][1:]] == ["head", "last stage", "last stage and head"]
+    assert found["changes"]
+    where = nucleus_share(predictor, count=8, seed=5, progress=silent)
+    assert where["simulated"]
+    nucleus = where["rows"][0]
+    assert nucleus["mask"] == "nucleus"
+    assert nucleus["heat_inside"] > nucleus["area"]
