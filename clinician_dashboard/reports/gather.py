@@ -23,7 +23,7 @@ from clinician_dashboard.web import words
 LISTED = 60
 """Most frames that a report lists; a case may have thousands, and a report is read by people."""
 
-LOOKED_AT = 500
+LOOKED_AT = 200
 """Of the case's frames, and again of its referred frames, the first so many are looked at to choose from."""
 
 ATTEMPTS = 5

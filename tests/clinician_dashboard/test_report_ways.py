@@ -182,7 +182,7 @@ def test_a_case_of_many_frames_is_listed_in_part_and_counted_whole(tmp_path, mak
     assert [(one.code, one.frames) for one in report.referrals] == [("ood", LOOKED_AT)]
     assert report.referrals_seen == LOOKED_AT
     text = " ".join(pypdf.PdfReader(io.BytesIO(pdf.case_pdf(report, {}))).pages[0].extract_text().split())
-    assert "Counted over the first 500 referred frames." in text
+    assert "Counted over the first 200 referred frames." in text
     assert took < 10
     fhir.check_bundle(fhir.fhir_bundle(report, "r4b"), "r4b")
     hl7.check_message(hl7.oru_message(report))
