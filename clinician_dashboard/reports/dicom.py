@@ -44,7 +44,7 @@ def dicom_image(frame: ReportFrame, image: bytes, *, site: str, code: str, softw
         from pydicom.dataset import FileMetaDataset  # noqa: PLC0415
         from pydicom.uid import UID, VLMicroscopicImageStorage  # noqa: PLC0415
     except ImportError:
-        raise MissingPart("DICOM needs the package pydicom: install the extra hemolink[dashboard]") from None
+        raise MissingPart("DICOM needs the package pydicom: install the extra hemolink[reports]") from None
     dataset = _describe(frame, site=site, code=code, software=software)
     _add_pixels(dataset, image)
     dataset.SOPClassUID = VLMicroscopicImageStorage
@@ -110,7 +110,7 @@ def _add_pixels(dataset: Any, image: bytes) -> None:
     try:
         from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
     except ImportError:
-        raise MissingPart("DICOM needs the package Pillow: install the extra hemolink[dashboard]") from None
+        raise MissingPart("DICOM needs the package Pillow: install the extra hemolink[reports]") from None
     from pydicom.encaps import encapsulate  # noqa: PLC0415
 
     try:

@@ -56,7 +56,7 @@ def check_bundle(bundle: Mapping[str, Any], release: Release) -> None:
             from fhir.resources.bundle import Bundle  # type: ignore[assignment] # noqa: PLC0415
     except ImportError:
         raise MissingPart(
-            "FHIR needs the package fhir.resources: install the extra hemolink[dashboard]"
+            "FHIR needs the package fhir.resources: install the extra hemolink[reports]"
         ) from None
     try:
         Bundle.model_validate(bundle)

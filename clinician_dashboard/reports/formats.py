@@ -4,6 +4,8 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 from broker_config.messages import now
 from clinician_dashboard.record.reader import RecordReader
@@ -61,6 +63,22 @@ FORMATS: Mapping[str, _Format] = {
     "hl7": _Format("hl7", hl7.MEDIA_TYPE, _hl7, pictured=False),
     "pdf": _Format("pdf", pdf.MEDIA_TYPE, pdf.case_pdf, pictured=True),
 }
+
+
+LIBRARIES: Mapping[str, tuple[str, ...]] = {
+    "pdf": ("reportlab", "PIL"),
+    "fhir.json": ("reportlab", "PIL", "fhir"),
+    "hl7": ("hl7apy",),
+}
+"""What each format needs of the extra ``reports``, by the suffix of its address."""
+
+
+@cache
+def available() -> tuple[str, ...]:
+    """Return the suffixes of the reports that can be made here, so that a page offers no other."""
+    return tuple(
+        suffix for suffix, names in LIBRARIES.items() if all(find_spec(name) is not None for name in names)
+    )
 
 
 def make_report(reader: RecordReader, code: str, name: str, *, site: str = "") -> Made:

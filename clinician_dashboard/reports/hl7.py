@@ -97,7 +97,7 @@ def check_message(message: str) -> None:
         from hl7apy.exceptions import HL7apyException  # type: ignore[import-untyped] # noqa: PLC0415
         from hl7apy.parser import parse_message  # type: ignore[import-untyped] # noqa: PLC0415
     except ImportError:
-        raise MissingPart("HL7 v2 needs the package hl7apy: install the extra hemolink[dashboard]") from None
+        raise MissingPart("HL7 v2 needs the package hl7apy: install the extra hemolink[reports]") from None
     try:
         parse_message(message, validation_level=VALIDATION_LEVEL.STRICT).validate()
     except (HL7apyException, ValueError) as error:

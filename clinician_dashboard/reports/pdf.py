@@ -30,5 +30,5 @@ def case_pdf(report: CaseReport, images: Mapping[str, bytes]) -> bytes:
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "reportlab":
             raise
-        raise MissingPart("PDF needs the package reportlab: install the extra hemolink[dashboard]") from None
+        raise MissingPart("PDF needs the package reportlab: install the extra hemolink[reports]") from None
     return draw(report, pictured_frames(report), images)

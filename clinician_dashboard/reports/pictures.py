@@ -55,7 +55,7 @@ def thumbnails(image: bytes, grid: Grid, *, width: int) -> Thumbnails | None:
     try:
         from PIL import Image  # noqa: PLC0415 - only this needs it
     except ImportError:
-        raise MissingPart("pictures need the package Pillow: install the extra hemolink[dashboard]") from None
+        raise MissingPart("pictures need the package Pillow: install the extra hemolink[reports]") from None
     try:
         with Image.open(io.BytesIO(image), formats=("JPEG", "PNG", "WEBP")) as opened:
             if opened.width * opened.height > MOST_PIXELS:

@@ -11,6 +11,7 @@ from starlette.templating import Jinja2Templates
 from broker_config.messages import CLASSES
 from clinician_dashboard.case_result import URGENCIES
 from clinician_dashboard.record.frame_list import FRAME_STATES, FrameState, ListedFrame
+from clinician_dashboard.reports.formats import available
 from clinician_dashboard.web import views, words
 from clinician_dashboard.web.api import FrameId
 from clinician_dashboard.web.context import Context
@@ -118,6 +119,7 @@ class Pages:
             "frames": frames,
             "show": show if show in FRAME_STATES else "",
             "models": frames.models,
+            "reports": available(),
             "simulated": case.simulated,
             "needed": self._context.reader.needing_a_person(),
         }

@@ -343,5 +343,5 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(module, make, 
         if name.partition(".")[0] == module or name == "clinician_dashboard.reports.layout":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingPart, match=r"install the extra hemolink\[dashboard\]"):
+    with pytest.raises(MissingPart, match=r"install the extra hemolink\[reports\]"):
         make(case)

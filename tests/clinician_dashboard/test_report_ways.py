@@ -78,6 +78,19 @@ def test_the_api_hands_out_each_format_of_what_the_record_holds(place):
         assert f'href="{CASE}.{suffix}?site=ward"' in page
 
 
+def test_the_page_offers_only_what_can_be_made(place, monkeypatch):
+    desk, _far = place
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "reportlab" else name)
+    formats.available.cache_clear()
+    try:
+        page = desk.http.get("/cases/ward/HL-0001").text
+    finally:
+        formats.available.cache_clear()
+    assert f"{CASE}.hl7" in page
+    assert f"{CASE}.pdf" not in page
+    assert f"{CASE}.fhir.json" not in page
+
+
 def test_every_link_of_a_bundle_to_a_picture_answers(place):
     desk, _far = place
     bundle = desk.http.get(f"{CASE}.fhir.json").json()
