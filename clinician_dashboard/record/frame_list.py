@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from clinician_dashboard.record.tables import DiagnosisRow, FrameRow, RejectionRow
@@ -68,8 +68,9 @@ def list_frames(session: Session, case_id: int, *, state: str, page: int, page_s
         page_size: Most frames of a page.
     """
     latest = (
-        select(func.max(DiagnosisRow.id))
-        .where(DiagnosisRow.frame_id == FrameRow.frame_id, DiagnosisRow.joined)
+        # Not as a condition: SQLite would take the index on `joined` and walk the whole record for every frame.
+        select(func.max(case((DiagnosisRow.joined, DiagnosisRow.id))))
+        .where(DiagnosisRow.frame_id == FrameRow.frame_id)
         .correlate(FrameRow)
         .scalar_subquery()
     )
