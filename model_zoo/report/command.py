@@ -141,7 +141,7 @@ def _described(found: dict[str, Any]) -> str:
         f"{part['frames']}"
         for part in found["per_source"]
     ]
-    return "\n".join([*lines, "", f"page: {found['page']}"])
+    return "\n".join([*lines, "", found["expectation"], "", f"page: {found['page']}"])
 
 
 def _figure(value: float | None, interval: list[float]) -> str:

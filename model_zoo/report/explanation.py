@@ -22,7 +22,7 @@ SAME: Final = 0.5
 """Mean rank correlation below which a map counts as changed; chosen before the first run."""
 ORDERS: Final = 2
 _SIDE: Final = 112
-_STEPS: Final = 12
+_STEPS: Final = 10
 
 Say = Callable[[str, int, int], None]
 Image = NDArray[np.uint8]
@@ -143,12 +143,19 @@ def deletion(
         label = predictor.package.labels.index(answer.prediction)
         grid = np.asarray(answer.activation)
         blurred = np.stack([cv2.GaussianBlur(plane, (0, 0), prepared.shape[1] / 12) for plane in prepared])
+        ends = _chances(predictor, [prepared, blurred], label)
         by_heat = np.argsort(-(grid + 1e-9 * rng.random(grid.shape)).ravel())
-        orders = [by_heat, *(rng.permutation(grid.size) for _ in range(ORDERS))]
-        for key, start, end in (("deletion", prepared, blurred), ("insertion", blurred, prepared)):
-            found = [_path(predictor, start, end, order, grid.shape, label) for order in orders]
-            curves[key].append(found[0])
-            curves[f"{key}_random"].append(np.mean(found[1:], axis=0))
+        paths = [(prepared, blurred, by_heat), (blurred, prepared, by_heat)]
+        paths += [(prepared, blurred, rng.permutation(grid.size)) for _ in range(ORDERS)]
+        hidden, shown, *chance = [
+            _chances(predictor, _between(start, end, order, grid.shape), label) for start, end, order in paths
+        ]
+        curves["deletion"].append(np.concatenate([ends[:1], hidden, ends[1:]]))
+        curves["insertion"].append(np.concatenate([ends[1:], shown, ends[:1]]))
+        # hiding places in one order, seen from its end, is showing them in the reverse order, as random as the first
+        at_random = np.concatenate([ends[:1], np.mean(chance, axis=0), ends[1:]])
+        curves["deletion_random"].append(at_random)
+        curves["insertion_random"].append(at_random[::-1])
         progress("Hiding and showing places", number, len(inputs))
     result: dict[str, Any] = {
         "steps": [round(step / _STEPS, 4) for step in range(_STEPS + 1)],
@@ -170,25 +177,25 @@ def deletion(
     return result
 
 
-def _path(
-    predictor: Predictor,
-    start: NDArray[np.float32],
-    end: NDArray[np.float32],
-    order: NDArray[np.int64],
-    grid: tuple[int, ...],
-    label: int,
-) -> NDArray[np.float64]:
-    """Probability of a class while the places of `start` turn into those of `end`, in order."""
+def _between(
+    start: NDArray[np.float32], end: NDArray[np.float32], order: NDArray[np.int64], grid: tuple[int, ...]
+) -> list[NDArray[np.float32]]:
+    """The frames between `start` and `end`, while places of the one turn into those of the other, in order."""
     height, width = start.shape[1:]
-    steps = []
-    for step in range(_STEPS + 1):
+    frames = []
+    for step in range(1, _STEPS):
         changed = np.zeros(order.size, np.uint8)
         changed[order[: round(order.size * step / _STEPS)]] = 1
         mask = cv2.resize(changed.reshape(grid), (width, height), interpolation=cv2.INTER_NEAREST)
-        steps.append(np.where(mask[None] > 0, end, start))
+        frames.append(np.where(mask[None] > 0, end, start))
+    return frames
+
+
+def _chances(predictor: Predictor, frames: list[NDArray[np.float32]], label: int) -> NDArray[np.float64]:
+    """Probability of a class in every frame."""
     logits = [
-        predictor.run(steps[first : first + predictor.max_batch_size]).logits
-        for first in range(0, len(steps), predictor.max_batch_size)
+        predictor.run(frames[first : first + predictor.max_batch_size]).logits
+        for first in range(0, len(frames), predictor.max_batch_size)
     ]
     temperature = predictor.package.card.calibration.temperature
     return calibrated(np.concatenate(logits), temperature)[:, label]

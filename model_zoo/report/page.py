@@ -126,6 +126,7 @@ def _outcome(found: dict[str, Any]) -> str:
         + table(["", "frames", "groups", "Wilson, over frames", "groups drawn again"], rows)
         + f'<p class="note">Macro accuracy, the mean of the sensitivities of the classes present: {_percent(macro["value"])} '
         f"({_percent(macro['low'])} to {_percent(macro['high'])}), {escape(macro['method'])}.</p>"
+        + f"<p>{escape(found['expectation'])}</p>"
     )
 
 

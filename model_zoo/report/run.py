@@ -17,7 +17,7 @@ from model_zoo.report.explanation import explain
 from model_zoo.report.gallery import caption, choose, overlaid
 from model_zoo.report.resampling import Resampling, as_row
 from model_zoo.report.rivals import rivals
-from model_zoo.report.statements import limits, sources_and_classes
+from model_zoo.report.statements import expectation, limits, sources_and_classes
 
 SCHEMA: Final = "hemolink.evaluation/1"
 GALLERY: Final = 6
@@ -127,6 +127,7 @@ def evaluate_manifest(
         "metrics": metrics.model_dump(mode="json"),
         "explanations": _explanations(predictor, everything, explanations, seed=seed, progress=progress),
     }
+    document["expectation"] = expectation(document["outcomes"], sorted(set(labelled.sources)))
     document["limits"] = limits(everything, document, model_simulated=card.simulated)
     return Report(document, _frames(everything), _gallery(everything, seed=seed))
 

@@ -8,6 +8,8 @@ from model_zoo.predictor import Prediction
 from model_zoo.report.explanation import deletion, nucleus_share, randomisation, shuffle, shuffled_parts
 from smear_simulator import Microscope, population
 
+pytestmark = pytest.mark.timeout(300)  # the package made for these tests takes a minute on a loaded machine
+
 
 def silent(_what, _done, _total):
     pass

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from model_zoo.commands import model
 from model_zoo.report.curves import Ranking
 from model_zoo.report.resampling import Resampling
 from smear_simulator import write_dataset
+
+pytestmark = pytest.mark.timeout(300)  # the package made for these tests takes a minute on a loaded machine
 
 
 def evaluate(*arguments, code=0):
@@ -74,6 +77,17 @@ def test_the_page_holds_everything_and_loads_nothing(written):
     assert "Trained on SIMULATED smears" in page
 
 
+def test_the_map_of_reporting_items_names_places_that_there_are(written):
+    found, out = written
+    text = (Path(__file__).parents[2] / "docs" / "reporting-items.md").read_text(encoding="utf-8")
+    page = (out / "index.html").read_text(encoding="utf-8")
+    named = set(re.findall(r"#([a-z]+)\b", text)) - {"x"}
+    assert len(named) > 8
+    assert all(f'id="{name}"' in page for name in named)
+    (line,) = [line for line in text.splitlines() if line.startswith("| **csv**")]
+    assert {f"{name}.csv" for name in re.findall(r"`([a-z_]+)`", line)} <= {*found["files"], "reasons.csv"}
+
+
 def test_counts_agree_between_page_tables_and_frames(written):
     found, out = written
     assert json.loads((out / "report.json").read_text())["confusion"] == found["confusion"]
@@ -85,6 +99,8 @@ def test_counts_agree_between_page_tables_and_frames(written):
     assert np.sum(found["confusion"]) == 28
     parts = [found["outcomes"][key]["hits"] for key in ("reported_right", "reported_wrong", "referred")]
     assert sum(parts) == 28
+    wrong = 100 * (1 - found["outcomes"]["accuracy"]["value"])
+    assert f"answered, {wrong:.1f} %" in found["expectation"]
     assert sum(part["frames"] for part in found["prediction_sets"]["sizes"]) == 28
     assert sum(part["frames"] for part in found["reliability"]["bins"]) == 28
     assert {row["source"] for row in found["per_source"]} == {"north", "south"}
