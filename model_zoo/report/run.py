@@ -127,7 +127,9 @@ def evaluate_manifest(
         "metrics": metrics.model_dump(mode="json"),
         "explanations": _explanations(predictor, everything, explanations, seed=seed, progress=progress),
     }
-    document["expectation"] = expectation(document["outcomes"], sorted(set(labelled.sources)))
+    document["expectation"] = expectation(
+        document["outcomes"], sorted(set(labelled.sources)), simulated=simulated
+    )
     document["limits"] = limits(everything, document, model_simulated=card.simulated)
     return Report(document, _frames(everything), _gallery(everything, seed=seed))
 

@@ -107,7 +107,7 @@ def limits(answers: Answers, tables: dict[str, Any], *, model_simulated: bool) -
     return said
 
 
-def expectation(outcomes: dict[str, Any], sources: Sequence[str]) -> str:
+def expectation(outcomes: dict[str, Any], sources: Sequence[str], *, simulated: bool) -> str:
     """What to expect of further frames, of new patients, from the same sources in the same shares."""
 
     def said(key: str, *, inverse: bool = False) -> str:
@@ -117,8 +117,9 @@ def expectation(outcomes: dict[str, Any], sources: Sequence[str]) -> str:
             value, low, high = 1 - value, 1 - high, 1 - low
         return f"{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
 
+    mark = "SIMULATED: " if simulated else ""
     return (
-        f"Expected on further frames of new patients from {', '.join(sources)}, in the same shares: wrong if every frame were "
+        f"{mark}Expected on further frames of new patients from {', '.join(sources)}, in the same shares: wrong if every frame were "
         f"answered, {said('accuracy', inverse=True)}; referred, {said('referred')}; reported and wrong, "
         f"{said('reported_wrong')}. Of other sources nothing is promised."
     )
