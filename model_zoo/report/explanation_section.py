@@ -30,8 +30,9 @@ def _randomisation(found: dict[str, Any]) -> str:
     verdict = (
         f'<span class="good">The maps change (rank correlation below {rows["limit"]} with every part shuffled).</span>'
         if rows["changes"]
-        else f'<span class="bad">Not every map changes: with some part shuffled, the rank correlation may reach '
-        f"{rows['limit']}. What it shows is then the picture more than the network.</span>"
+        else f'<span class="bad">Not every map is shown to change: {escape(_unchanged(rows))}.</span> Such a map goes by '
+        "what comes before the shuffled part (in a DenseNet, channels of earlier stages reach the head as they are), or shows "
+        "the picture more than the network."
     )
     return (
         f"{title}<p>{verdict}</p>"
@@ -49,6 +50,15 @@ def _randomisation(found: dict[str, Any]) -> str:
         )
         + '<p class="note">Maps of the class first predicted, before and after; 1 would be the same map. The first row is what '
         f"maps of different frames share. Shuffled labels: {escape(found['label_randomisation']['reason'])}.</p>"
+    )
+
+
+def _unchanged(rows: dict[str, Any]) -> str:
+    return "; ".join(
+        f"with the {row['shuffled']} shuffled, rank correlation "
+        f"{_with(row['rank_correlation'], row['rank_correlation_interval'])}"
+        for row in rows["rows"][1:]
+        if row["rank_correlation_interval"][1] >= rows["limit"]
     )
 
 
