@@ -165,7 +165,9 @@ def test_a_poison_frame_does_not_take_its_batch_with_it(mosquitto_broker, fakes,
         assert far.statuses(poison) == ["rejected"]
         assert (far.rejections[0].code, far.rejections[0].attempts) == ("inference_failed", 3)
         poisoned = [batch for batch in running.model.batches if fakes.POISON in batch]
-        assert poisoned == [[20, 21, fakes.POISON, 22], [fakes.POISON], [fakes.POISON]]
+        # The last mate may come with it or in the batch after: decoding goes on while the model is held up.
+        assert poisoned[0] in ([20, 21, fakes.POISON, 22], [20, 21, fakes.POISON])
+        assert poisoned[1:] == [[fakes.POISON], [fakes.POISON]]
 
 
 def test_dead_letters_are_bounded_and_counted(mosquitto_broker, fakes, start_worker, tmp_path):
