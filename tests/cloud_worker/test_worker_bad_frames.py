@@ -170,12 +170,13 @@ def test_a_poison_frame_does_not_take_its_batch_with_it(mosquitto_broker, fakes,
         assert poisoned[1:] == [[fakes.POISON], [fakes.POISON]]
 
 
-def test_dead_letters_are_bounded_and_counted(mosquitto_broker, fakes, start_worker, tmp_path):
+def test_dead_letters_are_bounded_and_counted(mosquitto_broker, fakes, start_worker, tmp_path, until):
     with fakes.FarEnd(mosquitto_broker.port) as far:
-        start_worker(mosquitto_broker.port, dead_letters={"max_count": 3, "max_bytes": 1000})
+        running = start_worker(mosquitto_broker.port, dead_letters={"max_count": 3, "max_bytes": 1000})
         for number in range(6):
             far.send_raw(b"noise %d" % number)
         far.wait(lambda: len(far.rejections) == 6)
+        until(lambda: running.worker.status()["taken"] == 0)  # or the same bytes would join what is in hand
         far.send_raw(b"noise 5")
         far.send_raw(b"x" * 5000)
         far.wait(lambda: len(far.rejections) == 8)
