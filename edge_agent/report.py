@@ -59,6 +59,7 @@ class Report:
         """Return the device's state at this moment."""
         # First, and then what is spooled: a frame that comes in between is then below no number told here, and a number told
         # here belongs to a frame that is on the disk, settled or parked.
+        finished = self._capture.finished  # likewise: finished and nothing spooled must mean that nothing comes after
         next_sequence = self._spool.next_sequence
         totals = self._spool.totals
         counts: dict[str, Any] = self._counters.snapshot()
@@ -78,7 +79,7 @@ class Report:
             quality_rejected=counts["quality_rejected"],
             quality_reasons=counts["quality_reasons"],
             unreadable=counts["unreadable"],
-            finished=self._capture.finished,
+            finished=finished,
             next_sequence=next_sequence,
             oldest_waiting=self._oldest_waiting(),
             damaged=totals.damaged,
