@@ -59,7 +59,8 @@ class Report:
         """Return the device's state at this moment."""
         # First, and then what is spooled: a frame that comes in between is then below no number told here, and a number told
         # here belongs to a frame that is on the disk, settled or parked.
-        finished = self._capture.finished  # likewise: finished and nothing spooled must mean that nothing comes after
+        # Likewise: finished, and nothing spooled, must mean that nothing comes after.
+        finished = self._capture.finished
         next_sequence = self._spool.next_sequence
         totals = self._spool.totals
         counts: dict[str, Any] = self._counters.snapshot()
