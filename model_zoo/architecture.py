@@ -1,8 +1,9 @@
 """The networks, through timm, with the three outputs that a package's graph has."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import timm
 import torch
@@ -13,10 +14,94 @@ from torch import Tensor, nn
 from model_zoo.errors import PretrainedWeightsError, TrainingError, UnsafePackageError
 from model_zoo.labels import LABELS
 from model_zoo.package import ModelPackage
+from model_zoo.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
-ARCHITECTURES: Final = ("resnet34", "densenet121")
 NETWORK_PREFIX: Final = "network."
 """Names of the network's tensors in a weights file start with it; other tensors there belong to the package."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a network's body, run in order.
+
+    Attributes:
+        modules: Dotted names in the body.
+        level: Name of the features taken behind it; empty for none.
+        channels: Of its output, where features are taken.
+    """
+
+    modules: tuple[str, ...]
+    level: str = ""
+    channels: int = 0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What must be known of a network beside its name.
+
+    Attributes:
+        timm_name: As timm calls it.
+        stages: The body, from the image to the last feature map.
+        last_stage: Prefixes of the parameters of the last stage, beside the head.
+        mean: By channel, of 0..1, that its inputs are normalised with.
+        std: Likewise, the deviation.
+        head: How the last map becomes logits: `pool` is global average pooling and one linear layer.
+    """
+
+    timm_name: str
+    stages: tuple[Stage, ...]
+    last_stage: tuple[str, ...]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    head: Literal["pool", "pool-norm", "token"] = "pool"
+
+
+_HALF: Final = (0.5, 0.5, 0.5)
+
+ARCHITECTURES: Final[dict[str, Architecture]] = {
+    "resnet34": Architecture(
+        "resnet34",
+        (
+            Stage(("conv1", "bn1", "act1", "maxpool", "layer1"), "early", 64),
+            Stage(("layer2",), "middle", 128),
+            Stage(("layer3", "layer4")),
+        ),
+        last_stage=("layer4",),
+    ),
+    "densenet121": Architecture(
+        "densenet121",
+        (
+            Stage(
+                (
+                    *("features.conv0", "features.norm0", "features.pool0"),
+                    *("features.denseblock1", "features.transition1"),
+                ),
+                "early",
+                128,
+            ),
+            Stage(("features.denseblock2", "features.transition2"), "middle", 256),
+            Stage(
+                (
+                    *("features.denseblock3", "features.transition3"),
+                    *("features.denseblock4", "features.norm5"),
+                )
+            ),
+        ),
+        last_stage=("features.denseblock4", "features.norm5"),
+    ),
+    "efficientnet-lite0": Architecture(
+        "tf_efficientnet_lite0",
+        (
+            Stage(("conv_stem", "bn1", "blocks.0"), "early", 16),
+            Stage(("blocks.1", "blocks.2"), "middle", 40),
+            Stage(("blocks.3", "blocks.4", "blocks.5", "blocks.6", "conv_head", "bn2")),
+        ),
+        last_stage=("blocks.6", "conv_head", "bn2"),
+        mean=_HALF,
+        std=_HALF,
+    ),
+}
+"""By the name that cards and the command line have."""
 
 
 class SmearNetwork(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
@@ -24,7 +109,7 @@ class SmearNetwork(nn.Module):  # type: ignore[misc]  # torch is not followed by
 
     `forward` takes (N, 3, H, W) float32 and returns logits (N, C), features (N, D) and class activation maps
     (N, C, H/32, W/32). The features are the pooled last feature map, followed by the mean and the deviation over the
-    image of every channel of an early layer: a trained network's last layer forgets what does not separate its classes
+    image of every channel of earlier stages: a trained network's last layer forgets what does not separate its classes
     (stain, camera, scale), which is what gives a frame from elsewhere away.
     """
 
@@ -32,48 +117,59 @@ class SmearNetwork(nn.Module):  # type: ignore[misc]  # torch is not followed by
         """Build with random weights.
 
         Args:
-            architecture: `resnet34` or `densenet121`.
+            architecture: One of `ARCHITECTURES`.
             classes: Number of classes.
             kinds: Number of cell kinds of an auxiliary head used in training; 0 leaves it out.
+
+        Raises:
+            TrainingError: If there is no such architecture.
         """
         super().__init__()
         if architecture not in ARCHITECTURES:
             msg = f"unknown architecture {architecture!r}: choose one of {', '.join(ARCHITECTURES)}"
             raise TrainingError(msg)
         self.architecture = architecture
-        self.body = timm.create_model(architecture, pretrained=False, num_classes=0, global_pool="")
+        self.entry = ARCHITECTURES[architecture]
+        self.body = timm.create_model(self.entry.timm_name, pretrained=False, num_classes=0, global_pool="")
         width = int(self.body.num_features)
-        self.early_channels = {"resnet34": 64, "densenet121": 128}[architecture]
         self.head = nn.Linear(width, classes)
         self.kind_head = nn.Conv2d(width, kinds, 1) if kinds else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Answer for normalised RGB images."""
-        early, last = self.maps(images)
+        levels, last = self.maps(images)
         pooled = last.mean(dim=(2, 3))
-        centre = early.mean(dim=(2, 3), keepdim=True)
-        spread = (early - centre).square().mean(dim=(2, 3)).add(1e-6).sqrt()
-        features = torch.cat([pooled, centre.flatten(1), spread], dim=1)
+        features = torch.cat([pooled, *(part for level in levels for part in _moments(level))], dim=1)
         # a product, and no 1 x 1 convolution: the exporter would store the reshaped weights a second time
         activation = torch.matmul(self.head.weight, last.flatten(2)).unflatten(2, last.shape[2:])
         return self.head(pooled), features, activation
 
     @property
-    def feature_bounds(self) -> dict[str, tuple[int, int]]:
-        """Where the features of the last layer and those of the early one lie: first, and first after."""
-        width = int(self.head.in_features)
-        return {"last": (0, width), "early": (width, width + 2 * self.early_channels)}
+    def preprocessing(self) -> Preprocessing:
+        """How frames are made ready for it."""
+        return Preprocessing(mean=self.entry.mean, std=self.entry.std)
 
-    def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature maps of the first stage (stride 4 or 8) and of the last (stride 32)."""
-        layers = list(self._stages())
-        early = images
-        for layer in layers[0]:
-            early = layer(early)
-        last = early
-        for layer in layers[1]:
-            last = layer(last)
-        return early, last
+    @property
+    def feature_bounds(self) -> dict[str, tuple[int, int]]:
+        """Where the features of each level lie: first, and first after; those of the last map come first."""
+        start = int(self.head.in_features)
+        bounds = {"last": (0, start)}
+        for stage in self.entry.stages:
+            if stage.level:
+                bounds[stage.level] = (start, start + 2 * stage.channels)
+                start += 2 * stage.channels
+        return bounds
+
+    def maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Feature maps of the stages that features are taken from, and the last (stride 32)."""
+        levels: list[Tensor] = []
+        current = images
+        for stage in self.entry.stages:
+            for name in stage.modules:
+                current = self._part(name)(current)
+            if stage.level:
+                levels.append(current)
+        return levels, current
 
     def train_outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, C) and, by place, logits of the cell kinds (N, K, h, w); needs the auxiliary head."""
@@ -83,17 +179,17 @@ class SmearNetwork(nn.Module):  # type: ignore[misc]  # torch is not followed by
         _, last = self.maps(images)
         return self.head(last.mean(dim=(2, 3))), self.kind_head(last)
 
-    def _stages(self) -> Iterator[list[nn.Module]]:
-        if self.architecture == "resnet34":
-            body = self.body
-            yield [body.conv1, body.bn1, body.act1, body.maxpool, body.layer1]
-            yield [body.layer2, body.layer3, body.layer4]
-        else:
-            children = list(self.body.features.children())
-            names = [name for name, _ in self.body.features.named_children()]
-            cut = names.index("transition1") + 1
-            yield children[:cut]
-            yield children[cut:]
+    def _part(self, name: str) -> Callable[[Tensor], Tensor]:
+        part = self.body
+        for step in name.split("."):
+            part = getattr(part, step)
+        return part  # type: ignore[no-any-return]
+
+
+def _moments(level: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over the image of every channel: (N, C) each."""
+    centre = level.mean(dim=(2, 3), keepdim=True)
+    return centre.flatten(1), (level - centre).square().mean(dim=(2, 3)).add(1e-6).sqrt()
 
 
 def load_network(package: ModelPackage) -> SmearNetwork:
@@ -142,7 +238,7 @@ def load_pretrained(network: SmearNetwork, weights: Path | None = None) -> str:
     else:
         try:
             tensors = timm.create_model(
-                network.architecture, pretrained=True, num_classes=0, global_pool=""
+                network.entry.timm_name, pretrained=True, num_classes=0, global_pool=""
             ).state_dict()
         except Exception as error:
             msg = f"the hub with pre-trained {network.architecture} weights cannot be reached ({_brief(error)}): {remedy}"
