@@ -1,6 +1,7 @@
 """Opening the record: one writer, its version, its engines."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ class Record:
         self._engine: Engine | None = None
         self._writing: Engine | None = None
         self._inode = 0
+        self._turn = threading.Lock()
 
     @property
     def file(self) -> Path | None:
@@ -81,6 +83,22 @@ class Record:
         What it does raises `RecordInUse` while another process has that lock.
         """
         return Session(self._writing or self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Give a session in a transaction that is committed at the end of the block, or rolled back if it raises.
+
+        The only way to write: transactions of this process stand in line here, so what one has read is still so when it
+        writes, and the audit's chain has no forks.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: If the database refuses; nothing of the block is in the record.
+        """
+        with self._turn, self.writing() as session, session.begin():
+            if self.file is not None:
+                # Python's driver begins with the first write, so that what was read before it might be old by then.
+                session.connection().exec_driver_sql("begin immediate")
+            yield session
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-RECORD_VERSION = 2
+RECORD_VERSION = 6
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -10,14 +10,8 @@ from broker_config.messages import now
 from clinician_dashboard.errors import RecordError
 from clinician_dashboard.record.case_summary import recount
 from clinician_dashboard.record.ledger import Ledger
-from clinician_dashboard.record.tables import (
-    RECORD_VERSION,
-    CaseRow,
-    FrameRow,
-    RecordInfo,
-    RejectionRow,
-    Table,
-)
+from clinician_dashboard.record.schema import Table
+from clinician_dashboard.record.tables import RECORD_VERSION, CaseRow, FrameRow, RecordInfo, RejectionRow
 
 logger = logging.getLogger(__name__)
 

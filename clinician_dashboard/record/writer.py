@@ -86,7 +86,7 @@ class RecordWriter:
             OSError: If an image cannot be kept; nothing of the batch is in the record.
         """
         try:
-            with self._record.writing() as session, session.begin(), session.no_autoflush:
+            with self._record.transaction() as session, session.no_autoflush:
                 batch = Batch(session, at=self._clock())
                 batch.read(items)
                 damaged = self._keep_images(batch, items)

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from clinician_dashboard.record.tables import Table
+from clinician_dashboard.record.schema import Table
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,7 @@
+"""The whole schema: importing this module makes every table of the dashboard known to `Table.metadata`."""
+
+from clinician_dashboard.access import tables as access
+from clinician_dashboard.audit import tables as audit
+from clinician_dashboard.record.tables import Table
+
+__all__ = ["Table", "access", "audit"]

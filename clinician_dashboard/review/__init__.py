@@ -1,0 +1,1 @@
+"""The human act: claim, review, sign-off, amendment, critical call."""
