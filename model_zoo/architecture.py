@@ -171,13 +171,14 @@ class SmearNetwork(nn.Module):  # type: ignore[misc]  # torch is not followed by
                 levels.append(current)
         return levels, current
 
-    def train_outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, C) and, by place, logits of the cell kinds (N, K, h, w); needs the auxiliary head."""
-        if self.kind_head is None:
-            msg = "this network has no auxiliary head: build it with kinds > 0"
-            raise TrainingError(msg)
+    def train_outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """What training needs: logits (N, C), logits of the cell kinds by place (N, K, h, w), pooled features (N, D).
+
+        The second is None without the auxiliary head.
+        """
         _, last = self.maps(images)
-        return self.head(last.mean(dim=(2, 3))), self.kind_head(last)
+        pooled = last.mean(dim=(2, 3))
+        return self.head(pooled), None if self.kind_head is None else self.kind_head(last), pooled
 
     def _part(self, name: str) -> Callable[[Tensor], Tensor]:
         part = self.body

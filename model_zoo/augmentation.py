@@ -33,6 +33,8 @@ class Augmentation:
         shear: Degrees either way.
         flip: Probability of a horizontal flip.
         stain: Strength of the Lab and HED jitter; 1 is wide.
+        exchange: Probability that an image takes on another training frame's stain: mean and deviation in Lab (Reinhard
+            et al. 2001), in part or wholly.
         photometric: Probability of each of illumination, blur, JPEG and noise.
         untouched: Probability that an image is only flipped, and otherwise left as it is.
     """
@@ -43,6 +45,7 @@ class Augmentation:
     shear: float = 6.0
     flip: float = 0.5
     stain: float = 0.6
+    exchange: float = 0.0
     photometric: float = 0.25
     untouched: float = 0.1
 
@@ -85,10 +88,18 @@ class Augmentation:
         offset = np.array([size / 2 - 0.5, size / 2 - 0.5]) - linear @ centre
         return np.column_stack([linear, offset])
 
-    def recolour(self, image: Image, rng: np.random.Generator) -> Image:
-        """Vary stain, illumination, sharpness, compression and noise of a BGR image."""
+    def recolour(self, image: Image, rng: np.random.Generator, *, donor: Image | None = None) -> Image:
+        """Vary stain, illumination, sharpness, compression and noise of a BGR image.
+
+        Args:
+            image: (H, W, 3) uint8.
+            rng: Where chance comes from.
+            donor: Another frame, whose stain the image may take on.
+        """
         if rng.random() < self.untouched:
             return image
+        if donor is not None and rng.random() < self.exchange:
+            image = exchange_stain(image, donor, share=rng.uniform(0.3, 1.0))
         if self.stain > 0 and rng.random() < _STAIN_SHARE:
             jitter = lab_jitter if rng.random() < _LAB_SHARE else hed_jitter
             image = jitter(image, rng, self.stain)
@@ -121,6 +132,24 @@ def lab_jitter(image: Image, rng: np.random.Generator, strength: float) -> Image
         table = (values - pivot) * stretch + pivot + rng.uniform(-shift, shift) * strength
         tables.append(np.clip(table, 0, 255).astype(np.uint8))
     lab = cv2.LUT(lab, np.stack(tables, axis=1)[:, None, :].transpose(1, 0, 2))
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2BGR), np.uint8)
+
+
+def exchange_stain(image: Image, donor: Image, *, share: float) -> Image:
+    """Move a BGR image's mean and deviation in Lab towards another's (Reinhard et al. 2001).
+
+    Args:
+        image: (H, W, 3) uint8.
+        donor: Likewise, of any size.
+        share: How far, 0 to 1.
+    """
+    lab = cv2.cvtColor(image, cv2.COLOR_BGR2LAB)
+    mean, deviation = (part[:, 0] for part in cv2.meanStdDev(lab))
+    wanted, spread = (part[:, 0] for part in cv2.meanStdDev(cv2.cvtColor(donor, cv2.COLOR_BGR2LAB)))
+    stretch = 1 + share * (np.clip(spread / np.maximum(deviation, 1.0), 0.4, 2.5) - 1)
+    centre = mean + share * (wanted - mean)
+    tables = (np.arange(256, dtype=np.float32)[:, None] - mean) * stretch + centre
+    lab = cv2.LUT(lab, np.clip(np.round(tables), 0, 255).astype(np.uint8)[None])
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2BGR), np.uint8)
 
 

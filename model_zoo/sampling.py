@@ -31,15 +31,17 @@ class Batch:
         labels: (N,) class numbers; -1 for crops of single cells.
         kinds: (N, K + 1, S/32, S/32) soft targets of the auxiliary head by place, last channel "no white cell"; for
             crops (N, K + 1, 1, 1). None where no cell is marked.
+        indices: (N,) which frames of the store these are; for crops, the frames that they were cut from.
     """
 
     images: Tensor
     labels: Tensor
     kinds: Tensor | None
+    indices: NDArray[np.int64]
 
 
 class FieldSampler:
-    """Draws whole fields, the classes in balance."""
+    """Draws whole fields, the classes in balance, and within a class its sources."""
 
     def __init__(
         self,
@@ -56,15 +58,16 @@ class FieldSampler:
         self._kinds = {kind: number for number, kind in enumerate(kinds)}
 
     def order(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Draw frames, each class equally often and each frame of a class as often as the others."""
+        """Draw frames: each class equally often, each source of a class, and each frame of a source."""
         labels = self._store.labels[self._indices]
+        sources = np.asarray([self._store.frames[index].source for index in self._indices.tolist()])
         present = np.unique(labels)
         share = -(-count // len(present))
         columns = []
         for label in present:
             own = self._indices[labels == label]
-            rounds = [rng.permutation(own) for _ in range(-(-share // len(own)))]
-            columns.append(np.concatenate(rounds)[:share])
+            places = sources[labels == label]
+            columns.append(_dealt([own[places == place] for place in np.unique(places)], share, rng))
         return np.stack(columns, axis=1).ravel()[:count]
 
     def batch(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> Batch:
@@ -81,7 +84,9 @@ class FieldSampler:
                 aspect=frame.aspect,
             )
             image = _warp(pixels, matrix, self._size)
-            images.append(self._preprocessing.normalise(self._augmentation.recolour(image, rng)))
+            donor = self._store.pixels[rng.choice(self._indices)] if self._augmentation.exchange else None
+            image = self._augmentation.recolour(image, rng, donor=donor)
+            images.append(self._preprocessing.normalise(image))
             if self._kinds:
                 points = [
                     (self._kinds[cell.kind], cell.x, cell.y)
@@ -95,6 +100,7 @@ class FieldSampler:
             torch.from_numpy(np.stack(images)),
             torch.from_numpy(self._store.labels[chosen]),
             torch.from_numpy(np.stack(targets)) if targets else None,
+            chosen,
         )
 
 
@@ -152,6 +158,7 @@ class CellSampler:
             torch.from_numpy(np.stack(images)),
             torch.full((len(chosen),), -1, dtype=torch.int64),
             torch.from_numpy(targets),
+            self._cells[chosen, 0].astype(np.int64),
         )
 
     def _empty_place(
@@ -164,6 +171,16 @@ class CellSampler:
             if np.abs(centres - (x, y)).max(axis=1).min() > 0.6 * self._size:
                 return x, y
         return fallback
+
+
+def _dealt(parts: list[NDArray[np.int64]], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw from parts in turn, from each in rounds that use every member once."""
+    share = -(-count // len(parts))
+    columns = []
+    for part in parts:
+        rounds = [rng.permutation(part) for _ in range(-(-share // len(part)))]
+        columns.append(np.concatenate(rounds)[:share])
+    return np.stack(columns, axis=1).ravel()[:count]
 
 
 def grid_targets(

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from timm.models import group_parameters
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -19,7 +20,7 @@ from model_zoo.architecture import SmearNetwork, load_pretrained
 from model_zoo.checkpoint import Progress, load_checkpoint, restore_optimizer, save_checkpoint
 from model_zoo.datasets.split import Split
 from model_zoo.errors import TrainingError
-from model_zoo.preprocessing import Preprocessing
+from model_zoo.labels import LABELS
 from model_zoo.sampling import Batch, CellSampler, FieldSampler, prefetched
 from model_zoo.schedule import Stage, one_cycle
 from model_zoo.store import FrameStore
@@ -27,6 +28,10 @@ from model_zoo.store import FrameStore
 logger = logging.getLogger(__name__)
 
 RUN_FILE: Final = "run.json"
+ABSENT_LOGIT: Final = -10_000.0
+FROZEN_BELOW: Final = 0.01
+"""A layer whose rate is less than this share of the head's is left as it is, which saves going back through it."""
+
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -35,10 +40,10 @@ class TrainingSettings:
     """What a run needs beside its data.
 
     Attributes:
-        architecture: `resnet34` or `densenet121`.
+        architecture: One of `ARCHITECTURES`.
         plan: The stages.
         from_scratch: Start from random weights; otherwise ImageNet weights are required.
-        weights: A local safetensors file with ImageNet weights; None asks the hub.
+        weights: A local safetensors file with the body's weights; None asks the hub.
         seed: Of weights, order and augmentation.
         label_smoothing: Of the class loss.
         weight_decay: Of AdamW, on matrices and kernels only.
@@ -83,7 +88,7 @@ class Trainer:
         self.settings, self.store, self.split, self.folder = settings, store, split, folder
         self._quiet = quiet
         self._kinds = store.kinds if any(s.sample == "cells" or s.kind_weight for s in settings.plan) else []
-        self._preprocessing = Preprocessing()
+        self._trained = trained_classes(store, split)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def run(self, *, resume: bool = False, report: Report | None = None) -> SmearNetwork:
@@ -103,6 +108,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         kinds = len(self._kinds) + 1 if self._kinds else 0
         network = SmearNetwork(self.settings.architecture, kinds=kinds)
+        silence(network, self._trained)
         progress = Progress()
         moments: dict[str, dict[str, Tensor]] = {}
         if resume:
@@ -145,6 +151,7 @@ class Trainer:
             "seed": settings.seed,
             "plan": [asdict(stage) for stage in settings.plan],
             "kinds": self._kinds,
+            "classes": [LABELS[number] for number in self._trained],
             "split": {
                 "train": self.split.train.tolist(),
                 "calibration": self.split.calibration.tolist(),
@@ -154,32 +161,34 @@ class Trainer:
         (self.folder / RUN_FILE).write_text(json.dumps(run), encoding="utf-8")
 
     def _optimizer(self, network: SmearNetwork, stage: Stage) -> torch.optim.AdamW:
-        groups: dict[tuple[bool, bool], list[Tensor]] = {}
+        factors = rate_factors(network, stage)
+        groups: dict[tuple[float, bool], list[Tensor]] = {}
         for name, parameter in network.named_parameters():
-            body = name.startswith("body.")
-            parameter.requires_grad_(not body or stage.body_rate > 0)
-            groups.setdefault((body, parameter.ndim > 1), []).append(parameter)
+            factor = factors.get(name, 1.0)
+            parameter.requires_grad_(factor > 0)
+            if factor > 0:
+                groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
         return torch.optim.AdamW(
             [
                 {
                     "params": members,
-                    "factor": stage.body_rate if body else 1.0,
+                    "factor": factor,
                     "weight_decay": self.settings.weight_decay if decays else 0.0,
                 }
-                for (body, decays), members in groups.items()
+                for (factor, decays), members in groups.items()
             ],
             lr=stage.learning_rate,
             betas=(0.9, 0.99),
         )
 
-    def _sampler(self, stage: Stage) -> FieldSampler | CellSampler:
+    def _sampler(self, network: SmearNetwork, stage: Stage) -> FieldSampler | CellSampler:
         kind = CellSampler if stage.sample == "cells" else FieldSampler
         return kind(
             self.store,
             self.split.train,
             size=stage.size,
             augmentation=stage.augmentation,
-            preprocessing=self._preprocessing,
+            preprocessing=network.preprocessing,
             kinds=self._kinds,
         )
 
@@ -187,11 +196,11 @@ class Trainer:
         self, network: SmearNetwork, optimizer: torch.optim.Optimizer, number: int, epoch: int
     ) -> dict[str, Any]:
         stage = self.settings.plan[number]
-        network.train()
+        set_training_mode(network, stage)
         started, losses, right, seen = time.monotonic(), [], 0, 0
         per_epoch = stage.samples // stage.batch_size
         batches = prefetched(
-            self._sampler(stage),
+            self._sampler(network, stage),
             count=stage.samples,
             batch_size=stage.batch_size,
             seed=(self.settings.seed, number, epoch),
@@ -227,12 +236,9 @@ class Trainer:
         self, network: SmearNetwork, optimizer: torch.optim.Optimizer, batch: Batch, stage: Stage
     ) -> tuple[float, int]:
         images = batch.images.to(self._device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device, dtype=torch.bfloat16, enabled=self.settings.bf16):
-            if network.kind_head is not None:
-                logits, kinds = network.train_outputs(images)
-            else:
-                logits, kinds = network(images)[0], None
-        logits = logits.float()
+        with torch.autocast(self._device, dtype=torch.bfloat16, enabled=self._bf16(network, stage)):
+            logits, kinds, _ = network.train_outputs(images)
+        logits = logits.float()[:, self._trained]
         if stage.sample == "cells":
             if kinds is None or batch.kinds is None:
                 raise TrainingError("crops of cells need cells of known kind, and these frames have none")
@@ -241,7 +247,7 @@ class Trainer:
             loss = functional.cross_entropy(scores, wanted, label_smoothing=self.settings.label_smoothing)
             correct = int((scores.argmax(1) == wanted.argmax(1)).sum())
         else:
-            labels = batch.labels.to(self._device)
+            labels = torch.from_numpy(np.searchsorted(self._trained, batch.labels.numpy())).to(self._device)
             loss = functional.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
             correct = int((logits.argmax(1) == labels).sum())
             if kinds is not None and batch.kinds is not None and stage.kind_weight:
@@ -253,6 +259,48 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         return float(loss.detach()), correct
+
+    def _bf16(self, network: SmearNetwork, stage: Stage) -> bool:
+        """Whether bfloat16 pays: on a CPU, going backward through depthwise convolutions in it is the slower way."""
+        depthwise = any(getattr(module, "groups", 1) > 1 for module in network.body.modules())
+        return self.settings.bf16 and not (self._device == "cpu" and depthwise and stage.body_rate > 0)
+
+
+def trained_classes(store: FrameStore, split: Split) -> NDArray[np.int64]:
+    """Numbers of the classes that the training part has, ascending."""
+    return np.unique(store.labels[split.train])
+
+
+def silence(network: SmearNetwork, trained: NDArray[np.int64]) -> None:
+    """Give classes that training never shows a logit of -10,000: their probability is 0 in every engine.
+
+    Training looks at the other logits alone, so that these stay as they are set here.
+    """
+    absent = np.setdiff1d(np.arange(network.head.out_features), trained)
+    with torch.no_grad():
+        network.head.weight[absent] = 0
+        network.head.bias[absent] = ABSENT_LOGIT
+
+
+def rate_factors(network: SmearNetwork, stage: Stage) -> dict[str, float]:
+    """Factor on the learning rate of every parameter of the body, by its name in the network; 0 is frozen."""
+    body = network.body
+    depths = group_parameters(body, body.group_matcher(coarse=False), reverse=True)
+    deepest = max(depths.values())
+    factors = {
+        f"body.{name}": stage.body_rate * stage.layer_decay ** (deepest - depth)
+        for name, depth in depths.items()
+    }
+    return {name: factor if factor >= FROZEN_BELOW else 0.0 for name, factor in factors.items()}
+
+
+def set_training_mode(network: SmearNetwork, stage: Stage) -> None:
+    """Training mode, but for batch norm that is to keep its statistics."""
+    network.train()
+    if stage.frozen_norm or stage.body_rate == 0:
+        for module in network.body.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - timm's variants derive from it
+                module.eval()
 
 
 def _place_loss(kinds: Tensor, wanted: Tensor) -> Tensor:
@@ -273,7 +321,7 @@ def network_outputs(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits (N, 5) and features (N, D) of stored frames, without augmentation."""
     device = next(network.parameters()).device
-    preprocessing = Preprocessing()
+    preprocessing = network.preprocessing
     was_training = network.training
     network.eval()
     logits, features = [], []
