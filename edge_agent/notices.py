@@ -18,7 +18,7 @@ from broker_config.session import PublishResult, backoff_s
 from broker_config.topics import Topics
 from edge_agent.publisher import Publisher
 from edge_agent.spool import Spool
-from edge_agent.spool_record import Untold
+from edge_agent.spool.rows import Untold
 
 logger = logging.getLogger(__name__)
 

@@ -367,12 +367,12 @@ def test_a_crash_in_the_middle_of_a_repair_is_gone_on_with(tmp_path, step, monke
         data[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
     (tmp_path / "spool.sqlite").write_bytes(data)
     crashes = {
-        1: ("edge_agent.spool_repair._sync_directory", 1),  # journal written
-        2: ("edge_agent.spool_repair._sync_directory", 2),  # renamed
-        3: ("edge_agent.spool_repair.SpoolFindings.__init__", 1),  # new one open
-        4: ("edge_agent.spool_repair.SpoolFindings.payload", 40),  # some taken over
-        5: ("edge_agent.spool_repair.SpoolRepair._finish", 1),
-        6: ("edge_agent.spool_repair.SpoolRepair._write_journal", 2),
+        1: ("edge_agent.spool.repair._sync_directory", 1),  # journal written
+        2: ("edge_agent.spool.repair._sync_directory", 2),  # renamed
+        3: ("edge_agent.spool.repair.SpoolFindings.__init__", 1),  # new one open
+        4: ("edge_agent.spool.repair.SpoolFindings.payload", 40),  # some taken over
+        5: ("edge_agent.spool.repair.SpoolRepair._finish", 1),
+        6: ("edge_agent.spool.repair.SpoolRepair._write_journal", 2),
     }
     name, count = crashes[step]
     calls = 0
@@ -458,7 +458,7 @@ def test_a_spool_of_the_first_release_is_brought_over_even_through_a_crash(tmp_p
     old.commit()
     old.close()
     if moves is not None:
-        from edge_agent import spool_migration  # noqa: PLC0415
+        from edge_agent.spool import migration as spool_migration  # noqa: PLC0415
 
         move, calls = spool_migration._move_some, []
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_agent.errors import SpoolUnavailable
-from edge_agent.spool_database import SpoolDatabase, damage, is_damage, is_full
-from edge_agent.spool_marks import MAX_PARKED, SpoolMarks
-from edge_agent.spool_record import LEASED, SpoolTotals
-from edge_agent.spool_repair import SpoolRepair
-from edge_agent.spool_reserve import SpoolReserve
+from edge_agent.spool.database import SpoolDatabase, damage, is_damage, is_full
+from edge_agent.spool.marks import MAX_PARKED, SpoolMarks
+from edge_agent.spool.repair import SpoolRepair
+from edge_agent.spool.reserve import SpoolReserve
+from edge_agent.spool.rows import LEASED, SpoolTotals
 
 logger = logging.getLogger(__name__)
 

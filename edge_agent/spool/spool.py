@@ -1,72 +1,32 @@
-"""The spool: every frame on disk until the far end has it.
+"""The frames that the far end may not have yet; the package's docstring tells of their states."""
 
-One SQLite database in write-ahead mode, one row a frame (and its payload beside it). A frame is durable (synced to the disk)
-before `Spool.add` returns. What the uplink notes about it afterwards (sent, diagnosed, deleted) is committed without a sync:
-after a power cut it may be forgotten, the frame is then sent again, and the record knows it by its id. So a frame costs one
-sync, and what it costs does not depend on how many others there are.
-
-States::
-
-    waiting --publish--> sent --receipt diagnosed--> diagnosed
-       ^                  |                             |
-       '---- resend ------'        receipt recorded: the row is deleted
-    any of them --rejected, or too large for the broker--> parked (until a person retries or exports it)
-    any of them --the disk has lost it--> named in the table of the lost, told to the far end
-
-A lost frame that certainly never left, and came from a file, is captured again. Damage, at start or in use, is repaired
-(`edge_agent.spool_repair`); a full disk is survived (`edge_agent.spool_reserve`).
-"""
-
-import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from broker_config.topics import PRIORITIES
 from edge_agent.errors import SpoolFull, SpoolUnavailable
-from edge_agent.spool_database import damage
-from edge_agent.spool_keeper import RESERVE_BYTES, SpoolKeeper
-from edge_agent.spool_record import (
+from edge_agent.spool.keeper import RESERVE_BYTES
+from edge_agent.spool.rows import (
     COLUMNS,
-    LEASED,
     LOST_CODE,
     LostFrame,
     SpooledFrame,
     SpoolRow,
-    SpoolTotals,
     State,
     Untold,
     identity_mark,
     payload_mark,
     source_mark,
 )
-from edge_agent.spool_repair import FILE_NAME, damaged_spools
-
-__all__ = [
-    "FILE_NAME",
-    "LostFrame",
-    "Spool",
-    "SpoolRow",
-    "SpoolTotals",
-    "SpooledFrame",
-    "Untold",
-    "damaged_spools",
-]
+from edge_agent.spool.schedule import Schedule
 
 logger = logging.getLogger(__name__)
 
-_DUE = (
-    f"SELECT mark, due_at, {COLUMNS} FROM frames INDEXED BY frames_due WHERE state != 'parked' AND priority = ? "  # noqa: S608
-    "AND epoch {epoch} AND frame_id NOT IN (SELECT value FROM json_each(?)) ORDER BY epoch, due_at, sequence LIMIT ?"
-)
-_OVERDUE = _DUE.format(epoch="< ?")
-_DUE_BY_NOW = _DUE.format(epoch="= ? AND due_at <= ?")
 
-
-class Spool(SpoolKeeper):
+class Spool(Schedule):
     """The frames that the far end may not have yet. Any thread may call it.
 
     Args:
@@ -84,9 +44,8 @@ class Spool(SpoolKeeper):
         clock: Callable[[], float] = time.monotonic,
         reserve_bytes: int = RESERVE_BYTES,
     ) -> None:
-        super().__init__(path, reserve_bytes=reserve_bytes)
+        super().__init__(path, clock=clock, reserve_bytes=reserve_bytes)
         self._max_bytes = max_bytes
-        self._clock = clock
 
     # Capture side
 
@@ -163,47 +122,6 @@ class Spool(SpoolKeeper):
 
     # Uplink side
 
-    def next_due(self, now: float, *, excluding: Collection[str] = (), limit: int = 1) -> list[SpoolRow]:
-        """Return the frames to publish next, in their order: stat before routine, then the longest due.
-
-        Args:
-            now: Present time of the spool's clock.
-            excluding: Ids to pass over.
-            limit: At most so many.
-        """
-        passed_over = json.dumps(list(excluding))
-        chosen: list[SpoolRow] = []
-        for priority in PRIORITIES:
-            found = self._read(_OVERDUE, (priority, self._epoch, passed_over, limit - len(chosen)))
-            if len(chosen) + len(found) < limit:
-                later = [
-                    *self._read(_DUE_BY_NOW, (priority, self._epoch, now, passed_over, limit)),
-                    *self._read(_DUE_BY_NOW, (priority, LEASED, now, passed_over, limit)),
-                ]
-                found += sorted(later, key=lambda row: (row[1], row[3]))[: limit - len(chosen) - len(found)]
-            chosen += [self._checked(row[0], SpoolRow(*row[2:])) for row in found]
-            if len(chosen) >= limit:
-                break
-        return chosen
-
-    def next_due_at(self) -> float | None:
-        """Return when the next frame falls due, or None when none will."""
-        times: list[float] = []
-        for priority in PRIORITIES:
-            for epoch in (self._epoch, LEASED):
-                found = self._read(
-                    "SELECT due_at FROM frames INDEXED BY frames_due WHERE state != 'parked' AND priority = ? AND epoch = ? "
-                    "ORDER BY due_at LIMIT 1",
-                    (priority, epoch),
-                )
-                times += [row[0] for row in found]
-            if self._read(
-                "SELECT 1 FROM frames INDEXED BY frames_due WHERE state != 'parked' AND priority = ? AND epoch < ? LIMIT 1",
-                (priority, self._epoch),
-            ):
-                return 0.0
-        return min(times, default=None)
-
     @property
     def oldest_waiting(self) -> int | None:
         """The lowest number of a frame that is not parked; None when there is none."""
@@ -243,54 +161,6 @@ class Spool(SpoolKeeper):
         """Return what is known about a frame, or None when it is settled or was never here."""
         found = self._read(f"SELECT {COLUMNS} FROM frames WHERE frame_id = ?", (frame_id,))  # noqa: S608
         return SpoolRow(*found[0]) if found else None
-
-    def mark_sent(self, frame_id: str, *, due_at: float) -> None:
-        """Note one more publish, and when to publish again if nothing is heard."""
-        self._update(
-            "UPDATE frames SET attempts = attempts + 1, due_at = ?, epoch = MAX(epoch, ?), "
-            "state = CASE state WHEN 'waiting' THEN 'sent' ELSE state END WHERE frame_id = ? AND state != 'parked'",
-            (due_at, self._epoch, frame_id),
-        )
-
-    def mark_unsent(self, frame_id: str, *, due_at: float, left: bool = False) -> None:
-        """Set when to publish again a frame of which nothing will be heard.
-
-        Args:
-            frame_id: The frame.
-            due_at: When.
-            left: Whether the publish may have left this machine; otherwise it is taken back.
-        """
-        taken_back = (
-            ""
-            if left
-            else "attempts = MAX(attempts - 1, 0), state = CASE state WHEN 'sent' THEN 'waiting' ELSE state END, "
-        )
-        self._update(
-            f"UPDATE frames SET {taken_back} due_at = ?, epoch = ? WHERE frame_id = ? AND state != 'parked'",  # noqa: S608
-            (due_at, self._epoch, frame_id),
-        )
-
-    def mark_diagnosed(self, frame_id: str, *, due_at: float) -> bool:
-        """Note that a worker has diagnosed it, and leave it alone until ``due_at``; return whether the frame was here."""
-        return self._update(
-            "UPDATE frames SET state = 'diagnosed', due_at = ?, epoch = ? WHERE frame_id = ? AND state != 'parked'",
-            (due_at, LEASED, frame_id),
-        )
-
-    def set_due(self, frame_id: str, *, due_at: float) -> None:
-        """Set when to publish a frame again."""
-        self._update(
-            "UPDATE frames SET due_at = ?, epoch = MAX(epoch, ?) WHERE frame_id = ?",
-            (due_at, self._epoch, frame_id),
-        )
-
-    def hasten(self, *, due_at: float) -> None:  # noqa: ARG002 - all that is brought forward is due at once
-        """Bring every resend forward, but those of diagnosed frames: somebody may be there again.
-
-        What was due before stays in front. Nothing is written: due times of an earlier epoch are over.
-        """
-        with self._lock:
-            self._epoch += 1
 
     def replace_payload(self, frame_id: str, payload: bytes) -> None:
         """Put a smaller payload in the place of a frame's own, durably."""
@@ -416,25 +286,6 @@ class Spool(SpoolKeeper):
         )
 
     # Inside
-
-    def _update(self, statement: str, values: tuple[object, ...], *, durable: bool = False) -> bool:
-        return self._write(
-            lambda connection: connection.execute(statement, values).rowcount > 0, durable=durable
-        )
-
-    def _checked(self, mark: int, row: SpoolRow) -> SpoolRow:
-        if identity_mark(row.sequence, row.frame_id, row.priority, row.case, row.captured_at) == mark:
-            return row
-        with self._lock:
-            again = self._read("SELECT mark, frame_id FROM frames WHERE sequence = ?", (row.sequence,))
-            if again != [(mark, row.frame_id)]:
-                raise self._unavailable(sqlite3.OperationalError("it was repaired meanwhile"))
-            error = damage(f"the row of frame {row.sequence} does not agree with its checksum")
-            if self._database.in_batch:
-                self._database.failure = error
-            else:
-                self._overcome(error, may_use_reserve=False)
-            raise self._unavailable(error)
 
 
 def _note_source(connection: sqlite3.Connection, token: str, sequence: int) -> None:

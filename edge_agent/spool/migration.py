@@ -7,7 +7,7 @@ leaves both tables and goes on at the next start.
 import logging
 import sqlite3
 
-from edge_agent.spool_record import SCHEMA, VERSION, identity_mark, payload_mark, source_mark
+from edge_agent.spool.rows import SCHEMA, VERSION, identity_mark, payload_mark, source_mark
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker_config.messages import now
-from edge_agent.spool_database import SpoolDatabase, is_full
-from edge_agent.spool_findings import FoundPayload, SpoolFindings, signs
-from edge_agent.spool_marks import SpoolMarks
-from edge_agent.spool_record import identity_mark, source_mark
-from edge_agent.spool_reserve import SpoolReserve
+from edge_agent.spool.database import SpoolDatabase, is_full
+from edge_agent.spool.findings import FoundPayload, SpoolFindings, signs
+from edge_agent.spool.marks import SpoolMarks
+from edge_agent.spool.reserve import SpoolReserve
+from edge_agent.spool.rows import identity_mark, source_mark
 
 __all__ = ["FILE_NAME", "SpoolRepair", "damaged_spools"]
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edge_agent.spool_migration import migrate
-from edge_agent.spool_record import COUNT_AGAIN, LEASED, SCHEMA, VERSION
+from edge_agent.spool.migration import migrate
+from edge_agent.spool.rows import COUNT_AGAIN, LEASED, SCHEMA, VERSION
 
 __all__ = ["SpoolDatabase", "damage", "is_damage", "is_full"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from broker_config.topics import PRIORITIES
-from edge_agent.spool_pages import Cell, PageReader, Value
-from edge_agent.spool_record import identity_mark, payload_mark, source_mark
+from edge_agent.spool.pages import Cell, PageReader, Value
+from edge_agent.spool.rows import identity_mark, payload_mark, source_mark
 
 _FRAME_COLUMNS = 13
 _FRAME_PREFIX = (int, str, str, str, str, int, str, int, int, (int, float))
