@@ -1,4 +1,4 @@
-"""`hemolink model`: list, predict, manifest, audit, compare, train, evaluate, package and verify.
+"""`hemolink model`: list, predict, manifest, audit, compare, weights, train, evaluate, package and verify.
 
 Heavy imports stand inside the functions, so that `--help` costs nothing and a worker needs no torch.
 """
@@ -15,7 +15,8 @@ from model_zoo.audit.command import audit
 from model_zoo.audit.compare_command import compare
 from model_zoo.datasets.command import manifest
 from model_zoo.report.command import evaluate
-from model_zoo.training_commands import package, train
+from model_zoo.study.command import study
+from model_zoo.training_commands import package, train, weights
 
 if TYPE_CHECKING:
     from model_zoo.predictor import Prediction, Predictor
@@ -44,7 +45,9 @@ def model() -> None:
 model.add_command(manifest)
 model.add_command(audit)
 model.add_command(compare)
+model.add_command(study)
 model.add_command(train)
+model.add_command(weights)
 model.add_command(evaluate)
 model.add_command(package)
 

@@ -1,7 +1,7 @@
 """Frames prepared for training: decoded once, squashed to the input size, and mapped from disk."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_zoo.datasets.manifest import ManifestRow, load_image, patient_groups
+from model_zoo.datasets.split import Split, split_by_group
 from model_zoo.errors import DatasetError
 from model_zoo.labels import LABELS
 from model_zoo.preprocessing import Preprocessing
@@ -33,7 +34,7 @@ class StoredFrame:
     """What is known of one stored frame.
 
     Attributes:
-        label: Class number.
+        label: Class number; -1 where none is known.
         patient: Patient as the source calls it.
         group: Patient group number.
         aspect: Width over height of a stored pixel in the tissue (4/3 for a squashed 640 x 480 frame).
@@ -65,6 +66,11 @@ class FrameStore:
         return len(self.frames)
 
     @property
+    def sources(self) -> list[str]:
+        """Source of each frame."""
+        return [frame.source for frame in self.frames]
+
+    @property
     def simulated(self) -> bool:
         """Whether any frame is simulated."""
         return any(frame.source.startswith("simulated") for frame in self.frames)
@@ -73,6 +79,37 @@ class FrameStore:
     def kinds(self) -> list[str]:
         """The kinds of white cell that occur, sorted."""
         return sorted({cell.kind for frame in self.frames for cell in frame.cells})
+
+    def split(
+        self, *, fractions: tuple[float, float, float], seed: int, leave_out: Sequence[str] = ()
+    ) -> Split:
+        """Deal whole patient groups to the three parts, stratified by class and source.
+
+        Args:
+            fractions: Shares of the groups for train, calibration and test.
+            seed: Of the shuffle.
+            leave_out: Sources whose frames go to no part.
+
+        Raises:
+            DatasetError: If there is no such source, or what is left cannot be split.
+        """
+        strange = sorted(set(leave_out) - set(self.sources))
+        if strange:
+            raise DatasetError(
+                f"no frame comes from {', '.join(strange)}: the sources are {', '.join(sorted(set(self.sources)))}"
+            )
+        sources = self.sources
+        kept = np.flatnonzero(~np.isin(sources, list(leave_out)) & (self.labels >= 0))
+        if not len(kept):
+            raise DatasetError("no frame is left to train on: leave fewer sources out")
+        parts = split_by_group(
+            self.labels[kept],
+            self.groups[kept],
+            fractions=fractions,
+            seed=seed,
+            sources=[sources[index] for index in kept.tolist()],
+        )
+        return Split(kept[parts.train], kept[parts.calibration], kept[parts.test])
 
     @classmethod
     def write(
@@ -163,7 +200,7 @@ def _decoded(
         yield (
             preprocessing.resize(image),
             StoredFrame(
-                label=LABELS.index(row.label),
+                label=LABELS.index(row.label) if row.label else -1,
                 patient=row.patient,
                 group=int(group),
                 aspect=(width / preprocessing.width) / (height / preprocessing.height),

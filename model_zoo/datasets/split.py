@@ -52,16 +52,18 @@ def split_by_group(
     *,
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
     seed: int = 0,
+    sources: Sequence[str] | None = None,
 ) -> Split:
-    """Deal whole groups to train, calibration and test, class by class.
+    """Deal whole groups to train, calibration and test, class by class, and within a class source by source.
 
-    A group counts as the class that most of its images have.
+    A group counts as the class that most of its images have, and as its first image's source.
 
     Args:
         labels: (N,) class number of every image.
         groups: (N,) group number of every image.
         fractions: Share of the groups of every class for train, calibration and test; they sum to 1.
         seed: Of the shuffle.
+        sources: (N,) where every image comes from; a class's sources with fewer than three groups are dealt together.
 
     Raises:
         DatasetError: If the fractions do not sum to 1, there is one class only, or a class has fewer than three groups.
@@ -85,14 +87,34 @@ def split_by_group(
                 f"{', '.join(PARTS)}: add patients"
             )
         rng.shuffle(members)
-        calibration = max(1, round(fractions[1] * len(members)))
-        test = max(1, round(fractions[2] * len(members)))
-        for position, group in enumerate(members):
-            part_of[int(group)] = 1 if position < calibration else 2 if position < calibration + test else 0
+        for stratum in _strata(members, groups, sources):
+            calibration = max(1, round(fractions[1] * len(stratum)))
+            test = max(1, round(fractions[2] * len(stratum)))
+            for position, group in enumerate(stratum):
+                part_of[group] = 1 if position < calibration else 2 if position < calibration + test else 0
     parts = np.asarray([part_of[int(group)] for group in groups])
     split = Split(*(np.flatnonzero(parts == number) for number in range(3)))
     split.check(groups)
     return split
+
+
+def _strata(
+    members: NDArray[np.int64], groups: NDArray[np.int64], sources: Sequence[str] | None
+) -> list[list[int]]:
+    """Groups of one class by their source, those of sources with too few for three parts together."""
+    if sources is None:
+        return [members.tolist()]
+    first = {int(group): index for index, group in reversed(list(enumerate(groups.tolist())))}
+    found: dict[str, list[int]] = {}
+    for group in members.tolist():
+        found.setdefault(sources[first[group]], []).append(group)
+    large = [own for _, own in sorted(found.items()) if len(own) >= len(PARTS)]
+    small = [group for _, own in sorted(found.items()) if len(own) < len(PARTS) for group in own]
+    if small and (len(small) >= len(PARTS) or not large):
+        large.append(small)
+    elif small:
+        large[0] += small
+    return large
 
 
 def class_name(number: int) -> str:
