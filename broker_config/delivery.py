@@ -76,6 +76,21 @@ _ROWS = (
         why="a person must see every dead letter",
     ),
     Delivery(
+        "review",
+        messages.Review,
+        ("dashboard",),
+        ("edge", "operator"),
+        why="told from an outbox until acknowledged; the signed version itself stays in the record",
+    ),
+    Delivery(
+        "alert",
+        messages.Alert,
+        ("dashboard",),
+        ("operator",),
+        expiry_s=86_400,
+        why="a critical finding is told on every channel there is; never retained, since it ends",
+    ),
+    Delivery(
         "state",
         messages.DeviceState,
         ("edge",),

@@ -27,6 +27,8 @@ ImageEncoding = Literal["jpeg", "png", "webp"]
 Decision = Literal["report", "refer"]
 ReceiptStatus = Literal["diagnosed", "recorded", "rejected", "retry"]
 Presence = Literal["online", "offline", "draining"]
+ReviewStatus = Literal["final", "amended"]
+AlertState = Literal["open", "acknowledged", "escalated", "closed"]
 
 
 def now() -> datetime:
@@ -250,6 +252,52 @@ class Rejection(Message):
     at: Moment
 
 
+class Review(Message):
+    """A clinician signed a case, or amended what was signed.
+
+    It goes to every device that took frames of the case, and to whoever follows; once for each, and again after a crash.
+    The signed version itself, with the signer's name, stays in the record: ``content_sha256`` says which it is.
+    """
+
+    kind: ClassVar[str] = "review"
+
+    case: CaseCode
+    site: Level
+    device: Level
+    version: Annotated[int, Field(ge=1, le=LARGEST_COUNT, description="1 is final, later ones amend it")]
+    status: ReviewStatus
+    conclusion: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_]{1,20}$", description="healthy, ALL, AML, CLL, CML, other or insufficient"
+        ),
+    ]
+    finer: Text = Field("", description="a finer label within the conclusion")
+    agrees: bool | None = Field(None, description="with the model; none where the model did not answer")
+    frames: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames that the signature covers")] = 0
+    content_sha256: Sha256
+    signed_at: Moment
+    simulated: bool = False
+    by: Level
+
+
+class Alert(Message):
+    """A critical finding, and what has become of it: a person must be told, and this says whether one was."""
+
+    kind: ClassVar[str] = "alert"
+
+    case: CaseCode
+    site: Level
+    device: Level
+    state: AlertState
+    cause: Text = Field("", description="model or reader: who suspects acute leukaemia")
+    opened_at: Moment
+    due_at: Moment = Field(description="not acknowledged by then, it is escalated to the lab lead")
+    simulated: bool = False
+    by: Level
+    at: Moment
+
+
 class DeviceState(Message):
     """Birth, heartbeat and will of an edge; retained.
 
@@ -304,6 +352,10 @@ class DeviceState(Message):
     settled: Annotated[
         int, Field(ge=0, le=LARGEST_COUNT, description="frames whose final receipt came since the start")
     ] = 0
+    signed: Annotated[
+        int, Field(ge=0, le=LARGEST_COUNT, description="cases heard to be signed since the start")
+    ] = 0
+    last_signed: CaseCode | None = Field(None, description="the case that was signed last")
     alarm: Text = Field("", description="what a person must see to, empty when all is well")
 
 

@@ -6,6 +6,8 @@
     {root}/v1/{site}/{device}/diagnosis            worker -> clinicians (the clinician topic)
     {root}/v1/{site}/{device}/receipt              -> edge
     {root}/v1/{site}/{device}/rejected             worker -> operators (dead letters)
+    {root}/v1/{site}/{device}/review               dashboard -> edge, operators: a case was signed or amended
+    {root}/v1/{site}/{device}/alert                dashboard -> operators: a critical finding, and what became of it
     {root}/v1/{site}/{device}/state                retained; birth and will
     {root}/v1/{site}/{device}/command/{verb}       -> edge, never retained
     {root}/v1/{site}/{device}/command/{verb}/response
@@ -24,7 +26,17 @@ from broker_config.errors import TopicError
 Priority = Literal["stat", "routine"]
 Verb = Literal["capture", "pause", "resume", "settings", "status", "case-start", "case-stop", "retry"]
 TopicKind = Literal[
-    "frame", "diagnosis", "receipt", "rejected", "state", "command", "response", "worker-state", "fleet-model"
+    "frame",
+    "diagnosis",
+    "receipt",
+    "rejected",
+    "review",
+    "alert",
+    "state",
+    "command",
+    "response",
+    "worker-state",
+    "fleet-model",
 ]
 
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -109,6 +121,14 @@ class Topics:
         """Return the dead-letter topic of a device."""
         return f"{self._device(site, device)}/rejected"
 
+    def review(self, site: str, device: str) -> str:
+        """Return the topic that says which cases with frames of a device were signed."""
+        return f"{self._device(site, device)}/review"
+
+    def alert(self, site: str, device: str) -> str:
+        """Return the topic of critical findings in cases with frames of a device."""
+        return f"{self._device(site, device)}/alert"
+
     def state(self, site: str, device: str) -> str:
         """Return the retained state topic of a device."""
         return f"{self._device(site, device)}/state"
@@ -141,7 +161,7 @@ class Topics:
         """Return the shared-subscription filter of a worker pool."""
         return f"$share/{check_level(pool, name='pool')}/{self.all_frames()}"
 
-    def all_of(self, kind: Literal["diagnosis", "receipt", "rejected", "state"]) -> str:
+    def all_of(self, kind: Literal["diagnosis", "receipt", "rejected", "review", "alert", "state"]) -> str:
         """Return the filter that matches one kind of message from every device.
 
         The filter for ``state`` also matches the workers' states; `parse` tells the two apart.
@@ -173,7 +193,7 @@ class Topics:
                 match rest:
                     case ["frame", priority] if priority in PRIORITIES:
                         return TopicName("frame", site, device, priority)
-                    case [("diagnosis" | "receipt" | "rejected" | "state") as kind]:
+                    case [("diagnosis" | "receipt" | "rejected" | "review" | "alert" | "state") as kind]:
                         return TopicName(kind, site, device)
                     case ["command", verb] if verb in VERBS:
                         return TopicName("command", site, device, verb)

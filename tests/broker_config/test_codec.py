@@ -14,6 +14,7 @@ from broker_config.delivery import DELIVERY, publication
 from broker_config.errors import DecodeError, UnknownVersion
 from broker_config.messages import (
     CLASSES,
+    Alert,
     Command,
     CommandResponse,
     DeviceState,
@@ -25,6 +26,7 @@ from broker_config.messages import (
     Quality,
     Receipt,
     Rejection,
+    Review,
     WorkerState,
     new_frame_id,
     now,
@@ -80,6 +82,28 @@ def one_of_each() -> list[Message]:
         Receipt(frame_id=new_frame_id(), status="recorded", by="record", at=now()),
         Rejection(
             site="clinic", device="d", code="not_cbor", reason="é", payload_sha256=SHA, by="w1", at=now()
+        ),
+        Review(
+            case="A-1",
+            site="clinic",
+            device="d",
+            version=2,
+            status="amended",
+            conclusion="AML",
+            agrees=True,
+            content_sha256=SHA,
+            signed_at=now(),
+            by="desk",
+        ),
+        Alert(
+            case="A-1",
+            site="clinic",
+            device="d",
+            state="open",
+            opened_at=now(),
+            due_at=now(),
+            by="desk",
+            at=now(),
         ),
         state,
         Command(

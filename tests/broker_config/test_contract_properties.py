@@ -191,6 +191,8 @@ def every_topic(topics: Topics, site: str, device: str, *, priority: str, verb: 
         topics.diagnosis(site, device): TopicName("diagnosis", site, device),
         topics.receipt(site, device): TopicName("receipt", site, device),
         topics.rejected(site, device): TopicName("rejected", site, device),
+        topics.review(site, device): TopicName("review", site, device),
+        topics.alert(site, device): TopicName("alert", site, device),
         topics.state(site, device): TopicName("state", site, device),
         topics.command(site, device, verb): TopicName("command", site, device, verb),
         topics.response(site, device, verb): TopicName("response", site, device, verb),
@@ -216,7 +218,10 @@ def test_every_topic_reads_back_and_belongs_to_one_root_alone(examples: int) -> 
             stranger.all_frames(),
             stranger.all_worker_states(),
             stranger.commands_to(site, device),
-            *(stranger.all_of(kind) for kind in ("diagnosis", "receipt", "rejected", "state")),
+            *(
+                stranger.all_of(kind)
+                for kind in ("diagnosis", "receipt", "rejected", "review", "alert", "state")
+            ),
         ]
         for topic, name in every_topic(topics, site, device, priority=priority, verb=verb).items():
             assert topics.parse(topic) == name
