@@ -12,6 +12,7 @@ from clinician_dashboard.metrics import Metrics
 from clinician_dashboard.receipts import Receipts
 from clinician_dashboard.record import Applied, Record, RecordReader, RecordWriter
 from clinician_dashboard.settings import Settings
+from clinician_dashboard.tiles import Pictures
 from clinician_dashboard.web.app import create_app
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.server import WebServer
@@ -75,6 +76,9 @@ class Dashboard:
         self._receipts = Receipts(
             topics=self._topics, name=settings.name, publisher=lambda: self._session, metrics=self._metrics
         )
+        self._pictures = Pictures(
+            settings.directory / "cache" / "pictures", limit_bytes=settings.picture_cache_mb * 1_000_000
+        )
         context = Context(
             reader=RecordReader(self._record),
             feed=self._feed,
@@ -84,6 +88,7 @@ class Dashboard:
             connection=lambda: self._session.last_error if not self._session.connected else "",
             exposure=lambda: self.exposure,
             receipts_waiting=lambda: self._receipts.waiting,
+            pictures=self._pictures,
             host_names=settings.host_names,
         )
         self._web = WebServer(create_app(context), host=settings.host, port=settings.port)
@@ -123,6 +128,7 @@ class Dashboard:
             DashboardError: If the web port cannot be had.
         """
         self._record.start()
+        self._pictures.start()
         try:
             self._web.start()
         except BaseException:

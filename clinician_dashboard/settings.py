@@ -53,6 +53,11 @@ class Settings(Section):
     database_tls: TlsSettings | None = Field(
         None, description="present: the database server must show a certificate that is trusted"
     )
+    picture_cache_mb: int = Field(
+        1000,
+        ge=10,
+        description="most that thumbnails and tiles may take in cache/ beside the record; they can be made again at any time",
+    )
     limits: RecordLimits = Field(RecordLimits(), description="bounds of what may wait for its other half")
     log: LogSettings = Field(LogSettings(), description="how to log")
 

@@ -8,6 +8,7 @@ from pydantic import StringConstraints
 
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.events import stream
+from clinician_dashboard.web.picture_routes import add_pictures
 from clinician_dashboard.web.report_routes import add_reports
 from clinician_dashboard.web.views import (
     case_fields,
@@ -32,6 +33,7 @@ def api_router(context: Context) -> APIRouter:
     add_reports(router, context)
     _add_fleet(router, context)
     _add_frames(router, context)
+    add_pictures(router, context)
     _add_events(router, context)
     return router
 

@@ -7,6 +7,7 @@ from clinician_dashboard.feed import Feed
 from clinician_dashboard.ingest import IngestState
 from clinician_dashboard.metrics import Metrics
 from clinician_dashboard.record import RecordReader
+from clinician_dashboard.tiles import Pictures
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Context:
         connection: Why there is no connection to the broker; empty while there is one.
         exposure: That other machines can reach the pages, in one sentence with the remedy; empty if they cannot.
         receipts_waiting: Receipts that no broker has acknowledged yet.
+        pictures: Thumbnails, and tiles of large frames.
         host_names: Names that a request's Host header may carry.
     """
 
@@ -33,4 +35,5 @@ class Context:
     connection: Callable[[], str]
     exposure: Callable[[], str]
     receipts_waiting: Callable[[], int]
+    pictures: Pictures
     host_names: frozenset[str]

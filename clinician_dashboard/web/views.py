@@ -16,6 +16,7 @@ from clinician_dashboard.record.tables import (
     RejectionRow,
     WorkerRow,
 )
+from clinician_dashboard.tiles.pyramid import is_large
 from clinician_dashboard.web import words
 
 SCALE_LENGTHS_UM = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -62,6 +63,11 @@ class FrameCard:
     reasons: tuple[tuple[str, str], ...]
     simulated: str
     state: FrameState
+
+    @property
+    def tiled(self) -> bool:
+        """Whether the viewer shows it in tiles."""
+        return is_large(self.frame.width, self.frame.height)
 
     @property
     def revision(self) -> str:

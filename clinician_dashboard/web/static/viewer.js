@@ -1,5 +1,6 @@
 // The large viewer: zoom about the pointer, pan, a scale bar that follows the zoom, and the frame's figures beside it.
 import { clear, draw, readGrid } from "./overlay.js";
+import { Tiles } from "./tiles.js";
 
 const SCALE_UM = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 const SCALE_WIDEST_PX = 150;
@@ -9,6 +10,7 @@ const OVERLAY_WIDTH = 448;
 let dialog = null;
 let stage = null;
 let plane = null;
+let tiles = null;
 let card = null;
 let cardsOf = () => [];
 let turnPage = async () => false;
@@ -20,6 +22,8 @@ const pointers = new Map();
 
 const find = (name) => dialog.querySelector(`[data-${name}]`);
 const size = () => ({ width: Number(card.dataset.width), height: Number(card.dataset.height) });
+
+const isTiled = () => "tiled" in card.dataset;
 
 export const viewerIsOpen = () => dialog?.open ?? false;
 
@@ -39,6 +43,7 @@ function apply() {
   plane.style.height = `${height}px`;
   plane.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.zoom})`;
   plane.classList.toggle("sharp", view.zoom >= 4);
+  if (isTiled()) tiles.show(view, { width: stage.clientWidth, height: stage.clientHeight });
   find("zoom").textContent = `${Math.round(view.zoom * 100)}\u202f%`;
   drawScale();
 }
@@ -85,13 +90,27 @@ export function redrawViewer(overlay) {
   else clear(canvas);
 }
 
+// A small frame is one image; a large one is drawn from tiles, over the thumbnail that is there already.
+function showPicture() {
+  const image = find("image");
+  const { frame: id } = card.dataset;
+  image.hidden = isTiled();
+  if (isTiled()) {
+    image.removeAttribute("src");
+    tiles.open({ id, ...size(), preview: card.querySelector("img") });
+  } else {
+    tiles.close();
+    image.src = `/api/v1/frames/${id}/image`;
+  }
+}
+
 async function show(next) {
   card = next;
   const { width, height } = size();
   const canvas = find("overlay");
   canvas.width = OVERLAY_WIDTH;
   canvas.height = Math.round((OVERLAY_WIDTH * height) / width);
-  find("image").src = card.querySelector("img").getAttribute("src");
+  showPicture();
   redrawViewer(shownOverlay);
   fit();
   for (const other of document.querySelectorAll(".frame")) other.setAttribute("aria-selected", String(other === card));
@@ -160,6 +179,7 @@ function prepare() {
   dialog = document.querySelector("[data-viewer]");
   stage = find("stage");
   plane = find("plane");
+  tiles = new Tiles(find("tiles"));
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
     const box = stage.getBoundingClientRect();
@@ -190,6 +210,7 @@ function prepare() {
     ACTIONS[event.target.closest("[data-do]")?.dataset.do]?.();
   });
   dialog.addEventListener("close", () => {
+    tiles.close();
     const here = document.querySelector(`.frame[data-frame="${CSS.escape(card.dataset.frame)}"] .picture`);
     here?.focus();
   });
