@@ -248,7 +248,9 @@ def test_a_publication_carries_its_row() -> None:
     made = publication("hemolink/v1/clinic/scope-1/frame/routine", message)
     assert (made.qos, made.retain, made.content_type) == (1, False, "application/cbor")
     assert made.correlation_data == message.frame_id.encode()
-    command = publication("t", one_of_each()[5], response_topic="r")
+    command = publication(
+        "t", next(one for one in one_of_each() if one.kind == "command"), response_topic="r"
+    )
     assert (command.expiry_s, command.retain, command.response_topic) == (30, False, "r")
 
 
