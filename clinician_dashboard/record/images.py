@@ -1,12 +1,14 @@
 """The image store: files named by the SHA-256 of their content, so that the same image is kept once."""
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from broker_config.process import write_durably
+from clinician_dashboard.record.flushing import Flusher
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 FEW = 3
@@ -32,6 +34,7 @@ class ImageStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = Path(directory)
+        self._flusher = Flusher(self._directory)
 
     def start(self) -> None:
         """Make the folder.
@@ -65,7 +68,10 @@ class ImageStore:
         return True
 
     def put_all(self, images: Mapping[str, bytes]) -> set[str]:
-        """Keep several images, given by their hashes; the disk is waited for once for several of them.
+        """Keep several images durably, given by their hashes; the disk is waited for once for all of them.
+
+        Until the disk has answered a file may be torn under its final name; no row names it yet, and when its image comes
+        again it is looked at and written anew.
 
         Returns:
             The hashes that their image does not have.
@@ -73,11 +79,32 @@ class ImageStore:
         Raises:
             OSError: If one cannot be written.
         """
+        if len(images) >= FEW and self._flusher.ready:
+            wrong = {sha256 for sha256, image in images.items() if not self._lay(image, sha256)}
+            self._flusher.flush()
+            return wrong
         if len(images) < FEW:
             return {sha256 for sha256, image in images.items() if not self.put(image, sha256)}
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="images") as pool:
             kept = pool.map(lambda one: (one[0], self.put(one[1], one[0])), images.items())
             return {sha256 for sha256, good in kept if not good}
+
+    def _lay(self, image: bytes, sha256: str) -> bool:
+        """Write ``image`` without waiting for the disk; false if it does not have that hash."""
+        if hashlib.sha256(image).hexdigest() != sha256:
+            return False
+        path = self.path(sha256)
+        if self.is_whole(sha256):
+            return True
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{sha256}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(image)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return True
 
     def is_whole(self, sha256: str) -> bool:
         """Return whether the image of that hash is here, and its content has that hash."""

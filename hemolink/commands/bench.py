@@ -21,6 +21,9 @@ TABLE = {
     "storm": LazyCommand(
         "hemolink.bench.storm:storm", "Restart a broker under many edges, and watch them come back.", "edge"
     ),
+    "ingest": LazyCommand(
+        "hemolink.bench.ingest:ingest", "How many diagnoses a second enter the record.", "demo"
+    ),
     "fuzz": LazyCommand(
         "hemolink.bench.fuzz:fuzz", "Malformed messages against worker, record and edge.", "demo"
     ),
