@@ -20,8 +20,8 @@ class Stage:
         batch_size: Images a step.
         learning_rate: Peak of the cycle.
         body_rate: Factor on it for the network's body; small where the body is pre-trained, 0 freezes it.
-        layer_decay: Further factor on the body's rate for every layer farther from the head; below a hundredth of the
-            head's rate a layer is frozen.
+        layer_decay: Further factor on the body's rate for every sixteenth of its depth farther from the head; below a
+            hundredth of the head's rate a layer is frozen.
         frozen_norm: Keep the body's batch norm statistics as they came: a few hundred frames of a few laboratories are
             no better estimate of them, and frames of another laboratory would be normalised by these.
         kind_weight: Weight of the auxiliary loss on whole fields.
@@ -100,7 +100,7 @@ def plan_stages(
             augmentation=varied,
         )
         everything = replace(
-            head, name="all", epochs=epochs, learning_rate=1e-3, body_rate=0.2, layer_decay=0.75
+            head, name="all", epochs=epochs, learning_rate=1e-3, body_rate=0.2, layer_decay=0.6
         )
         return [head, everything]
     full = Stage(

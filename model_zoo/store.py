@@ -41,6 +41,7 @@ class StoredFrame:
         source: Where it comes from.
         name: File name, or empty.
         cells: White cells of known kind; empty where nobody marked any.
+        subtype: As its manifest has it, or empty.
     """
 
     label: int
@@ -50,6 +51,7 @@ class StoredFrame:
     source: str
     name: str = ""
     cells: tuple[StoredCell, ...] = ()
+    subtype: str = ""
 
 
 class FrameStore:
@@ -64,6 +66,11 @@ class FrameStore:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def every(self) -> NDArray[np.int64]:
+        """(N,) index of each frame."""
+        return np.arange(len(self), dtype=np.int64)
 
     @property
     def sources(self) -> list[str]:
@@ -190,6 +197,22 @@ class FrameStore:
         return cls.write(folder, _decoded(rows, preprocessing), total=len(rows), progress=progress)
 
 
+def merged(folder: Path, stores: Sequence[FrameStore], chosen: Sequence[NDArray[np.int64]]) -> FrameStore:
+    """Write chosen frames of several stores into one. Groups keep their numbers: a merged store is not to be split.
+
+    Args:
+        folder: Of the new store.
+        stores: The stores.
+        chosen: Of each, the indices of the frames to take.
+    """
+    items = (
+        (np.asarray(store.pixels[index]), store.frames[index])
+        for store, indices in zip(stores, chosen, strict=True)
+        for index in indices.tolist()
+    )
+    return FrameStore.write(folder, items, total=sum(map(len, chosen)))
+
+
 def _decoded(
     rows: list[ManifestRow], preprocessing: Preprocessing
 ) -> Iterator[tuple[NDArray[np.uint8], StoredFrame]]:
@@ -206,5 +229,6 @@ def _decoded(
                 aspect=(width / preprocessing.width) / (height / preprocessing.height),
                 source=row.source,
                 name=row.path.name,
+                subtype=row.subtype,
             ),
         )

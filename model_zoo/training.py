@@ -17,6 +17,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from model_zoo.architecture import SmearNetwork, load_pretrained
+from model_zoo.augmentation import Augmentation
 from model_zoo.checkpoint import Progress, load_checkpoint, restore_optimizer, save_checkpoint
 from model_zoo.datasets.split import Split
 from model_zoo.errors import TrainingError
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 RUN_FILE: Final = "run.json"
 ABSENT_LOGIT: Final = -10_000.0
+DEPTHS: Final = 16
 FROZEN_BELOW: Final = 0.01
 """A layer whose rate is less than this share of the head's is left as it is, which saves going back through it."""
 
@@ -149,6 +151,10 @@ class Trainer:
             "architecture": settings.architecture,
             "initial_weights": origin,
             "seed": settings.seed,
+            "from_scratch": settings.from_scratch,
+            "weights": str(settings.weights.resolve()) if settings.weights else None,
+            "label_smoothing": settings.label_smoothing,
+            "weight_decay": settings.weight_decay,
             "plan": [asdict(stage) for stage in settings.plan],
             "kinds": self._kinds,
             "classes": [LABELS[number] for number in self._trained],
@@ -266,6 +272,34 @@ class Trainer:
         return self.settings.bf16 and not (self._device == "cpu" and depthwise and stage.body_rate > 0)
 
 
+def read_settings(run: Path) -> TrainingSettings:
+    """What a run was trained with, to train another in the same way.
+
+    Raises:
+        TrainingError: If the folder holds no run, or one of a release that did not note it all.
+    """
+    try:
+        notes = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+        plan = tuple(
+            Stage(**{**stage, "augmentation": Augmentation(**stage["augmentation"])})
+            for stage in notes["plan"]
+        )
+        return TrainingSettings(
+            notes["architecture"],
+            plan,
+            from_scratch=notes["from_scratch"],
+            weights=Path(notes["weights"]) if notes["weights"] else None,
+            seed=notes["seed"],
+            label_smoothing=notes["label_smoothing"],
+            weight_decay=notes["weight_decay"],
+        )
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{run} holds no training run whose settings can be read ({type(error).__name__}: {error}): train it with this "
+            "release (hemolink model train)"
+        ) from error
+
+
 def trained_classes(store: FrameStore, split: Split) -> NDArray[np.int64]:
     """Numbers of the classes that the training part has, ascending."""
     return np.unique(store.labels[split.train])
@@ -288,7 +322,7 @@ def rate_factors(network: SmearNetwork, stage: Stage) -> dict[str, float]:
     depths = group_parameters(body, body.group_matcher(coarse=False), reverse=True)
     deepest = max(depths.values())
     factors = {
-        f"body.{name}": stage.body_rate * stage.layer_decay ** (deepest - depth)
+        f"body.{name}": stage.body_rate * stage.layer_decay ** (DEPTHS * (deepest - depth) / deepest)
         for name, depth in depths.items()
     }
     return {name: factor if factor >= FROZEN_BELOW else 0.0 for name, factor in factors.items()}
