@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from broker_config.messages import DeviceState, Diagnosis, Frame, Message, Rejection, WorkerState, now
 from clinician_dashboard.errors import ConflictingContent, UnusableMessage
@@ -22,7 +23,7 @@ from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.entries import enter_diagnosis, enter_frame, enter_rejection
 from clinician_dashboard.record.ledger import Ledger
 from clinician_dashboard.record.presence import Heard, believe, take
-from clinician_dashboard.record.tables import DeviceRow, DiagnosisRow, FrameRow, WorkerRow
+from clinician_dashboard.record.tables import CaseRow, DeviceRow, DiagnosisRow, FrameRow, WorkerRow
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ class Malformed:
 
 Item = Message | Malformed | Heard
 
+Follower = Callable[[Session, Sequence[CaseRow], datetime], None]
+"""Takes in what a batch did to its cases, whose columns are computed already."""
+
 
 MAX_FLEET = 10_000
 """Devices, and workers, that may be known; whoever may publish could otherwise invent names for ever."""
@@ -62,6 +66,7 @@ class RecordWriter:
         pending_frames: Most frames kept while they wait for a diagnosis.
         pending_diagnoses: Most diagnoses kept while they wait for their image.
         clock: Returns the present time in UTC.
+        followers: Called at the end of each batch, within its transaction, with the cases that it changed.
     """
 
     def __init__(
@@ -71,8 +76,10 @@ class RecordWriter:
         pending_frames: int = 20_000,
         pending_diagnoses: int = 20_000,
         clock: Callable[[], datetime] = now,
+        followers: Sequence[Follower] = (),
     ) -> None:
         self._record = record
+        self._followers = followers
         self._pending_frames = pending_frames
         self._pending_diagnoses = pending_diagnoses
         self._clock = clock
@@ -96,8 +103,11 @@ class RecordWriter:
                 session.flush()
                 unused = self._trim(batch)
                 batch.note_life(batch.seen_rows())
+                batch.days.write(session, at=batch.at)
                 self._ledger.write(session)
                 refresh_cases(session, batch.touched.values(), at=batch.at)
+                for follow in self._followers:
+                    follow(session, list(batch.touched.values()), batch.at)
         except BaseException:
             self._ledger.forget()
             raise

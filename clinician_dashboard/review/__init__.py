@@ -1,1 +1,1 @@
-"""The human act: claim, review, sign-off, amendment, critical call."""
+"""What readers do with a case: claim, read, confirm or override, call, sign, amend. Rules are pure functions in modules of their own."""

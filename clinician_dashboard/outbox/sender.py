@@ -1,0 +1,144 @@
+"""Sends what is in the outbox, in order, each until the broker has acknowledged it.
+
+A row is deleted after the acknowledgement, so a crash in between sends it twice: subscribers must take a message twice, as
+everywhere in this system. Nothing is sent that was not committed, and nothing that was committed is forgotten.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from broker_config.delivery import DELIVERY, Publication, publication
+from broker_config.errors import PayloadTooLarge, PublishRefused, SessionError, TopicError
+from broker_config.topics import Topics
+from clinician_dashboard.outbox.tables import OutboxRow
+from clinician_dashboard.record.database import Record
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 32
+ACKNOWLEDGED_WITHIN_S = 10.0
+LOOK_EVERY_S = 5.0
+PAUSE_S = 1.0
+
+
+class Publisher(Protocol):
+    """The part of the session that the outbox needs."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        ...
+
+    def publish_soon(self, publication: Publication) -> Future[Any]:
+        """Publish, and return the future acknowledgement."""
+        ...
+
+
+class OutboxSender:
+    """One thread that empties the outbox.
+
+    Args:
+        record: The open record.
+        topics: The topic names in use.
+        publisher: Returns the session; called from this class' own thread.
+    """
+
+    def __init__(self, record: Record, *, topics: Topics, publisher: Callable[[], Publisher]) -> None:
+        self._record = record
+        self._topics = topics
+        self._publisher = publisher
+        self._rung = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._told = False
+
+    def start(self) -> None:
+        """Start sending."""
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 3.0) -> None:
+        """End; what has not gone out stays in the record for the next start."""
+        self._stopping = True
+        self._rung.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def ring(self) -> None:
+        """Say that there is something to send. Never blocks."""
+        self._rung.set()
+
+    def waiting(self) -> int:
+        """Return how many messages have not gone out."""
+        with self._record.session() as session:
+            return session.scalar(select(func.count()).select_from(OutboxRow)) or 0
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping:
+            self._rung.wait(pause or LOOK_EVERY_S)
+            self._rung.clear()
+            if self._stopping:
+                return
+            pause = 0.0 if self._empty() else PAUSE_S
+
+    def _empty(self) -> bool:
+        """Send what there is; return whether all of it went out."""
+        try:
+            while not self._stopping:
+                if not self._publisher().connected:
+                    return True  # the next look asks again
+                with self._record.session() as session:
+                    rows = session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(WINDOW)).all()
+                if not rows:
+                    return True
+                sent = self._send(rows)
+                if sent:
+                    with self._record.transaction() as session:
+                        session.execute(delete(OutboxRow).where(OutboxRow.id.in_(sent)))
+                if len(sent) < len(rows):
+                    return False
+        except SQLAlchemyError as error:
+            logger.warning("the outbox could not be read or emptied, trying again: %s", error)
+            return False
+        return True
+
+    def _send(self, rows: Sequence[OutboxRow]) -> list[int]:
+        """Publish ``rows``; return the ids of those that are done with."""
+        done: list[int] = []
+        futures = [(row, self._soon(row)) for row in rows]
+        for row, future in futures:
+            if future is None:
+                continue
+            try:
+                future.result(ACKNOWLEDGED_WITHIN_S)
+            except (PayloadTooLarge, PublishRefused) as error:
+                # It would stand before everything else for ever. A broker whose rules are older than this message says so.
+                if not self._told:
+                    logger.error("the broker refuses a %s, it is not sent: %s", row.kind, error)  # noqa: TRY400
+                self._told = True
+            except (SessionError, TimeoutError):
+                future.cancel()
+                continue
+            done.append(row.id)
+        return done
+
+    def _soon(self, row: OutboxRow) -> Future[Any] | None:
+        try:
+            delivery = DELIVERY[row.kind]  # type: ignore[index]
+            message = delivery.message.model_validate_json(row.payload)
+            topic: str = getattr(self._topics, row.kind)(row.site, row.device)
+            return self._publisher().publish_soon(publication(topic, message))
+        except (KeyError, ValueError, AttributeError, TopicError):
+            logger.exception("a message in the outbox cannot be sent by this release, it is dropped")
+            failed: Future[Any] = Future()
+            failed.set_result(None)
+            return failed
+        except SessionError:
+            return None
