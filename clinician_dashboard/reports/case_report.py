@@ -8,9 +8,10 @@ from typing import Literal
 from broker_config.messages import DiseaseClass
 from clinician_dashboard.case_result import CaseResult, Urgency
 from clinician_dashboard.record.frame_list import FrameState
+from clinician_dashboard.review.conclusions import CONCLUSIONS, Conclusion
 
-Status = Literal["preliminary"]
-"""Only this as yet: a report becomes final when a clinician signs, and the record has no signatures."""
+Status = Literal["preliminary", "final", "amended"]
+"""FHIR's words: nobody has signed; signed once; signed again with a reason."""
 
 AbnormalFlag = Literal["", "N", "A", "AA"]
 _FLAG_OF: dict[Urgency, AbnormalFlag] = {
@@ -20,6 +21,87 @@ _FLAG_OF: dict[Urgency, AbnormalFlag] = {
     "refer": "",
     "waiting": "",
 }
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a critical finding was told.
+
+    Attributes:
+        to: To whom, by role.
+        at: When.
+        by: Who called.
+        read_back: Whether it was read back.
+    """
+
+    to: str
+    at: datetime
+    by: str
+    read_back: bool
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A signed version that a later one took the place of."""
+
+    version: int
+    status: Status
+    words: str
+    signer: str
+    signed_at: datetime
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a clinician concluded and signed.
+
+    Attributes:
+        version: 1 for the first, higher for each amendment.
+        conclusion: A code of `clinician_dashboard.review.conclusions`.
+        finer: A finer code within it; empty if there is none.
+        words: The conclusion in words.
+        comment: The signer's free text; may be empty.
+        agrees: Whether it is what the model said; none where the model gave no answer.
+        reason: Why it differs from the model, in words; empty if it does not.
+        name: The signer's full name.
+        login: The signer's login.
+        role: The signer's role, in words.
+        signed_at: When.
+        second: Name of the second reader; empty if there was none.
+        adjudicator: Name of who decided between two readers; empty if nobody had to.
+        amend_reason: Why the version before was amended; empty in version 1.
+        sha256: Of the signed content, as the record's audit has it.
+        call: How a critical finding was told; none if there was none to tell.
+        warnings: What the signer signed in spite of, as sentences.
+        earlier: The versions before this one, the first first.
+        superseded_by: The version that took this one's place; none if it is the newest.
+    """
+
+    version: int
+    conclusion: str
+    finer: str
+    words: str
+    comment: str
+    agrees: bool | None
+    reason: str
+    name: str
+    login: str
+    role: str
+    signed_at: datetime
+    second: str
+    adjudicator: str
+    amend_reason: str
+    sha256: str
+    call: Call | None
+    warnings: tuple[str, ...] = ()
+    earlier: tuple[Earlier, ...] = ()
+    superseded_by: int | None = None
+
+    @property
+    def status(self) -> Status:
+        """``final`` for the first version, ``amended`` after it."""
+        return "final" if self.version == 1 else "amended"
 
 
 @dataclass(frozen=True)
@@ -86,15 +168,14 @@ class CaseReport:
     Attributes:
         site: Whose case code it is.
         code: The case's accession code.
-        status: ``preliminary``: nothing is signed.
-        version: The case's revision in the record; it rises with each change, so a later report has a higher one.
+        version: Of a preliminary report the case's revision in the record, of a signed one its signed version. Each rises.
         made_at: When this report was made.
         opened_at: The first capture.
         changed_at: The last change of the case.
         result_at: When the first answer was recorded; none if there is none.
         stat: Whether any frame was sent as urgent.
         simulated: Whether a frame or a model of the case is simulated; then every report says so.
-        headline: The result in one line.
+        headline: The model's result in one line.
         result: The case's result, by the rule of `clinician_dashboard.case_result`.
         microscopes: Devices that took frames of it.
         workers: Workers whose answers the listed frames carry.
@@ -104,11 +185,12 @@ class CaseReport:
         referrals_seen: Over how many referred frames ``referrals`` was counted.
         models: Every model whose answer counts.
         software: This program's version.
+        signature: What a clinician signed; none while nobody has, and then the report is preliminary. The rest of the report
+            is then what lay before the signer.
     """
 
     site: str
     code: str
-    status: Status
     version: int
     made_at: datetime
     opened_at: datetime
@@ -126,6 +208,27 @@ class CaseReport:
     referrals_seen: int
     models: tuple[ReportModel, ...]
     software: str
+    signature: Signature | None = None
+
+    @property
+    def status(self) -> Status:
+        """``preliminary`` while nobody has signed."""
+        return self.signature.status if self.signature else "preliminary"
+
+    @property
+    def statement(self) -> str:
+        """The report's result in one line: the signer's, or while there is none the model's."""
+        return self.signature.words if self.signature else self.headline
+
+    @property
+    def as_of(self) -> datetime:
+        """When the result became what it is."""
+        return self.signature.signed_at if self.signature else self.changed_at
+
+    @property
+    def conclusion(self) -> Conclusion | None:
+        """What is known of the signer's conclusion; none while there is none."""
+        return CONCLUSIONS.get(self.signature.conclusion) if self.signature else None
 
     @property
     def frame_count(self) -> int:
@@ -139,14 +242,26 @@ class CaseReport:
 
     @property
     def flag(self) -> AbnormalFlag:
-        """HL7's interpretation of the result: AA where acute leukaemia is suspected, A chronic, N none; empty if undecided."""
+        """HL7's interpretation of the report's result: AA acute leukaemia, A another finding, N none; empty if undecided."""
+        if self.signature is None:
+            return self.model_flag
+        known = self.conclusion
+        if known is None or known.code == "insufficient":
+            return ""
+        if known.acute:
+            return "AA"
+        return "N" if known.code == "healthy" else "A"
+
+    @property
+    def model_flag(self) -> AbnormalFlag:
+        """HL7's interpretation of the model's result: AA where acute leukaemia is suspected, A chronic, N none."""
         return _FLAG_OF[self.result.urgency]
 
     def flag_of(self, name: DiseaseClass) -> AbnormalFlag:
         """Return the interpretation of one class's probability; only what makes the case abnormal is flagged."""
         if self.result.urgency == "critical":
             return "AA" if name in ("ALL", "AML") and self._leads_among_acute(name) else ""
-        return self.flag if name == self.result.leading else ""
+        return self.model_flag if name == self.result.leading else ""
 
     def _leads_among_acute(self, name: DiseaseClass) -> bool:
         shares = self.result.shares

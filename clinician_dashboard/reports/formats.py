@@ -11,6 +11,7 @@ from broker_config.messages import now
 from clinician_dashboard.record.reader import RecordReader
 from clinician_dashboard.reports import dicom, fhir, hl7, pdf
 from clinician_dashboard.reports.case_report import CaseReport
+from clinician_dashboard.reports.fhir_parts import Release
 from clinician_dashboard.reports.gather import gather, gather_frame, read_images, software_version
 
 _AT_ONCE = threading.BoundedSemaphore(2)
@@ -42,7 +43,7 @@ class _Format:
     pictured: bool
 
 
-def _fhir(release: fhir.Release) -> Callable[[CaseReport, Mapping[str, bytes]], bytes]:
+def _fhir(release: Release) -> Callable[[CaseReport, Mapping[str, bytes]], bytes]:
     def make(report: CaseReport, images: Mapping[str, bytes]) -> bytes:
         bundle = fhir.fhir_bundle(report, release, pdf=pdf.case_pdf(report, images))
         fhir.check_bundle(bundle, release)

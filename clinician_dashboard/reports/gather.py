@@ -114,7 +114,6 @@ def _report(case: CaseRow, listed: FrameList, referred: FrameList, *, made_at: d
     return CaseReport(
         site=case.site,
         code=case.code,
-        status="preliminary",
         version=case.revision,
         made_at=made_at,
         opened_at=case.opened_at,

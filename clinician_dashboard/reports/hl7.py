@@ -1,8 +1,9 @@
 """The case as an HL7 v2.5.1 ORU^R01: text, made by a pure function.
 
-MSH, SFT, PID with the case code under a coded pseudonym (no patient's name, table 0200 ``S``), one OBR with status P, and an OBX for
-the result, for each class's probability and its interval, for the counts, the reasons and the models; every OBX-11 is P. Where
-anything is simulated MSH-11 is T (training) instead of P (production). Times are UTC. Sentences are TX in lines of 66
+MSH, SFT, PID with the case code under a coded pseudonym (no patient's name, table 0200 ``S``), one OBR, and an OBX for the result,
+for each class's probability and its interval, for the counts, the reasons and the models. OBR-25 and every OBX-11 are P while only
+a model has spoken, F once a clinician has signed, and C for an amendment. A signed message carries the signer's conclusion under
+the smear's code, the signer in OBR-32 and OBX-16, and the model's answer under a code of its own. Where anything is simulated MSH-11 is T (training) instead of P (production). Times are UTC. Sentences are TX in lines of 66
 characters, each a repetition, which a receiver shows as a line: escaped, none exceeds the 199 that short readers take.
 """
 
@@ -13,10 +14,10 @@ from datetime import UTC, datetime
 
 from broker_config.messages import DiseaseClass
 from clinician_dashboard.reports import vocabulary as v
-from clinician_dashboard.reports.case_report import CaseReport
+from clinician_dashboard.reports.case_report import CaseReport, Signature
 from clinician_dashboard.reports.errors import InvalidReport, MissingPart
+from clinician_dashboard.reports.telling import intended_use, told_call
 from clinician_dashboard.web.words import ACUTE_NOTE
-from clinician_dashboard.web.words import INTENDED_USE as INTENDED_USE_WORDS
 
 MEDIA_TYPE = "x-application/hl7-v2+er7; charset=utf-8"
 SEGMENT_END = "\r"
@@ -25,8 +26,8 @@ ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"
 """HL7 v2.5.1, 2.7.1: the delimiters that MSH-1 and MSH-2 declare."""
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, f"{v.LOCAL}/oru")
-_STATUS = {"preliminary": "P"}
-"""Tables 0123 and 0085."""
+_STATUS = {"preliminary": "P", "final": "F", "amended": "C"}
+"""Tables 0123 and 0085: preliminary; final; a correction, which replaces a final result."""
 
 
 def escape(text: str) -> str:
@@ -70,13 +71,15 @@ def oru_message(report: CaseReport) -> str:
         _segment(
             *("OBR", "1", "", f"{escape(report.code)}^HEMOLINK", smear, "", "", _time(report.opened_at)),
             *([""] * 14),
-            *(_time(report.changed_at), "", "HM", _STATUS[report.status]),
+            *(_time(report.as_of), "", "HM", _STATUS[report.status]),
+            *([""] * 6),
+            _signer(report).replace("^", "&"),
         ),
     ]
-    notes = [INTENDED_USE_WORDS]
+    notes = [intended_use(report)]
     if report.simulated:
         notes.insert(0, "SIMULATED: simulated smears, or a model that learnt from simulated smears only.")
-    if report.result.urgency == "critical":
+    if report.result.urgency == "critical" and report.signature is None:
         notes.append(ACUTE_NOTE)
     segments += [_segment("NTE", str(number), "L", escape(note)) for number, note in enumerate(notes, 1)]
     segments += [
@@ -106,7 +109,12 @@ def check_message(message: str) -> None:
 
 def _observations(report: CaseReport) -> Iterator[Sequence[str]]:
     result = report.result
-    yield _observation(report, "CE", _element(v.SMEAR), _conclusion(report), flag=report.flag)
+    finding = _element(*v.finding_of(result))
+    if report.signature is None:
+        yield _observation(report, "CE", _element(v.SMEAR), finding, flag=report.flag)
+    else:
+        yield from _signed(report, report.signature)
+        yield _observation(report, "CE", _element(v.MODEL_FINDING), finding, flag=report.model_flag)
     for name, share in result.shares.items():
         flag = report.flag_of(name)
         percent = f"{v.PERCENT.code}^percent^UCUM"
@@ -136,9 +144,28 @@ def _observations(report: CaseReport) -> Iterator[Sequence[str]]:
         )
         told = f"SIMULATED. {told}" if model.simulated else told
         yield _observation(report, "TX", _element(v.MODEL_STATEMENT), _lines(told), sub=str(number))
-    yield _observation(report, "TX", _element(v.INTENDED_USE), _lines(INTENDED_USE_WORDS))
+    yield _observation(report, "TX", _element(v.INTENDED_USE), _lines(intended_use(report)))
     if report.simulated:
         yield _observation(report, "TX", _element(v.SIMULATED), "SIMULATED")
+
+
+def _signed(report: CaseReport, signature: Signature) -> Iterator[Sequence[str]]:
+    conclusion = _element(*v.codes_of(signature.conclusion, signature.finer))
+    yield _observation(report, "CE", _element(v.SMEAR), conclusion, flag=report.flag, by=_signer(report))
+    for code, text in (
+        (v.COMMENT, signature.comment),
+        (v.WHY_DIFFERENT, signature.reason if signature.agrees is False else ""),
+        (v.WHY_AMENDED, signature.amend_reason),
+        (v.CRITICAL_CALL, told_call(signature)),
+    ):
+        if text.strip():
+            yield _observation(report, "TX", _element(code), _lines(text), by=_signer(report))
+    yield _observation(report, "ST", _element(v.SIGNED_CONTENT), signature.sha256, by=_signer(report))
+
+
+def _signer(report: CaseReport) -> str:
+    signature = report.signature
+    return f"{escape(signature.login)}^{escape(signature.name)}" if signature else ""
 
 
 def _observation(
@@ -150,6 +177,7 @@ def _observation(
     units: str = "",
     flag: str = "",
     sub: DiseaseClass | str = "",
+    by: str = "",
 ) -> Sequence[str]:
     equipment = "~".join(f"{escape(worker)}^HEMOLINK" for worker in report.workers)
     moment = _time(report.opened_at)
@@ -170,27 +198,16 @@ def _observation(
             "",
             moment,
             "",
-            "",
+            by,
             "",
         ),
         *(equipment, analysed),
     )
 
 
-def _conclusion(report: CaseReport) -> str:
-    """The finding of our own table, with SNOMED CT's disorder as the alternate where the model reports one."""
-    result = report.result
-    if result.urgency == "waiting":
-        return _element(v.WAITING)
-    if result.decision != "report" or result.leading is None:
-        return _element(v.ACUTE if result.urgency == "critical" else v.UNDECIDED)
-    finding = _element(v.FINDINGS[result.leading])
-    disorder = v.DISORDERS.get(result.leading)
-    return f"{finding}^{_element(disorder)}" if disorder else finding
-
-
-def _element(code: v.Code) -> str:
-    return f"{escape(code.code)}^{escape(code.display)}^{code.table}"
+def _element(*codes: v.Code) -> str:
+    """A coded element, with an alternate where there is a second code."""
+    return "^".join(f"{escape(code.code)}^{escape(code.display)}^{code.table}" for code in codes[:2])
 
 
 def _lines(text: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 from reportlab.lib.colors import HexColor  # type: ignore[import-untyped]
 from reportlab.lib.pagesizes import A4  # type: ignore[import-untyped]
-from reportlab.lib.styles import ParagraphStyle  # type: ignore[import-untyped]
 from reportlab.lib.units import mm  # type: ignore[import-untyped]
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 from reportlab.platypus import (  # type: ignore[import-untyped]
@@ -27,10 +26,9 @@ from reportlab.platypus import (  # type: ignore[import-untyped]
 from broker_config.messages import CLASSES
 from clinician_dashboard.reports.case_report import CaseReport, ReportFrame
 from clinician_dashboard.reports.drawings import PICTURE_WIDTH, Bar, Picture
+from clinician_dashboard.reports.layout_signed import signed_conclusion, signed_history
 from clinician_dashboard.reports.page import (
-    ALARM,
     BOTTOM,
-    INK,
     INNER,
     LINE,
     MARGIN,
@@ -44,10 +42,11 @@ from clinician_dashboard.reports.page import (
     utc,
 )
 from clinician_dashboard.reports.pictures import thumbnails
+from clinician_dashboard.reports.styles import ALERT, BODY, FAINT, HEADING, HEADLINE, PLAIN, SMALL, STRONG
+from clinician_dashboard.reports.telling import intended_use
 from clinician_dashboard.web.words import (
     ACUTE_NOTE,
     CLASS_NAMES,
-    INTENDED_USE,
     SHORT_NAMES,
     STATE_WORDS,
     URGENCY_WORDS,
@@ -59,23 +58,6 @@ MODELS = 3
 PICTURE_PIXELS = 340
 COLOURS = {"healthy": "#009e73", "ALL": "#d55e00", "AML": "#b8458f", "CLL": "#0072b2", "CML": "#c98a00"}
 """As on the screen, light theme (`web/static/base.css`)."""
-
-BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9, leading=12, textColor=INK)
-SMALL = ParagraphStyle("small", parent=BODY, fontSize=7.6, leading=9.8)
-FAINT = ParagraphStyle("faint", parent=SMALL, textColor=SOFT)
-HEADING = ParagraphStyle(
-    "heading", parent=BODY, fontName="Helvetica-Bold", fontSize=10.5, leading=14, spaceBefore=9, spaceAfter=3
-)
-HEADLINE = ParagraphStyle("headline", parent=BODY, fontName="Helvetica-Bold", fontSize=17, leading=21)
-ALERT = ParagraphStyle("alert", parent=BODY, fontName="Helvetica-Bold", textColor=ALARM)
-
-_PLAIN = [
-    ("VALIGN", (0, 0), (-1, -1), "TOP"),
-    ("LEFTPADDING", (0, 0), (-1, -1), 0),
-    ("RIGHTPADDING", (0, 0), (-1, -1), 6),
-    ("TOPPADDING", (0, 0), (-1, -1), 2),
-    ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
-]
 
 
 def draw(report: CaseReport, frames: Sequence[ReportFrame], images: Mapping[str, bytes]) -> bytes:
@@ -98,19 +80,21 @@ def draw(report: CaseReport, frames: Sequence[ReportFrame], images: Mapping[str,
         lang="en",
         title=f"{report.code}: {report.status} blood smear report",
         author=f"Hemolink {report.software}",
-        subject=INTENDED_USE,
+        subject=intended_use(report),
     )
 
     def frame_page(canvas: Canvas, _document: Any) -> None:
         draw_page(canvas, report)
 
+    signed = report.signature is not None
     story = [
         *_case(report),
+        *(signed_conclusion(report) if signed else []),
         *_result(report),
         *_reasons(report),
         *_models(report),
         *(_frames(report, frames, images) if frames else []),
-        *_signature(report),
+        *(signed_history(report) if signed else _room_for_signature(report)),
     ]
     document.build(story, onFirstPage=frame_page, onLaterPages=frame_page, canvasmaker=NumberedCanvas)
     return held.getvalue()
@@ -125,10 +109,10 @@ def _case(report: CaseReport) -> list[Flowable]:
         ("First capture", utc(report.opened_at)),
         ("Last change", utc(report.changed_at)),
         ("Frames", _frame_counts(report)),
-        ("Status", "preliminary: nobody has signed"),
+        ("Status", report.status if report.signature else "preliminary: nobody has signed"),
     ]
     cells = [[_pair(*pairs[place]), _pair(*pairs[place + 1])] for place in range(0, len(pairs), 2)]
-    return [Table(cells, colWidths=[INNER / 2] * 2, style=_PLAIN)]
+    return [Table(cells, colWidths=[INNER / 2] * 2, style=PLAIN)]
 
 
 def _frame_counts(report: CaseReport) -> str:
@@ -140,11 +124,13 @@ def _result(report: CaseReport) -> list[Flowable]:
     result = report.result
     urgency = URGENCY_WORDS[result.urgency]
     parts: list[Flowable] = [
-        Paragraph("Result of the model", HEADING),
-        Paragraph(inert(report.headline), HEADLINE),
+        Paragraph(
+            "Supporting evidence: answer of the model" if report.signature else "Result of the model", HEADING
+        ),
+        Paragraph(inert(report.headline), STRONG if report.signature else HEADLINE),
         Paragraph(inert(f"{urgency.label}: {urgency.meaning}."), BODY),
     ]
-    if result.urgency == "critical":
+    if result.urgency == "critical" and report.signature is None:
         parts += [Spacer(1, 3), Paragraph(inert(ACUTE_NOTE), ALERT)]
     if not result.shares:
         return parts
@@ -164,7 +150,7 @@ def _result(report: CaseReport) -> list[Flowable]:
                 Paragraph(f"{share.low * 100:.1f} to {share.high * 100:.1f} %", BODY),
             ]
         )
-    style = [*_PLAIN, ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE), ("VALIGN", (0, 1), (-1, -1), "MIDDLE")]
+    style = [*PLAIN, ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE), ("VALIGN", (0, 1), (-1, -1), "MIDDLE")]
     widths = [58 * mm, INNER - 118 * mm, 24 * mm, 36 * mm]
     how = (
         f"{result.counted} of {report.read} read frames count, weighted by image quality, together as much as "
@@ -237,7 +223,7 @@ def _frames(report: CaseReport, frames: Sequence[ReportFrame], images: Mapping[s
         how = ""
     rows = [_frame_row(frame, images.get(frame.frame_id)) for frame in frames]
     style = [
-        *_PLAIN,
+        *PLAIN,
         ("LINEBELOW", (0, 0), (-1, -1), 0.4, LINE),
         ("TOPPADDING", (0, 0), (-1, -1), 3),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
@@ -291,7 +277,7 @@ def _frame_words(frame: ReportFrame) -> list[Flowable]:
     return lines
 
 
-def _signature(report: CaseReport) -> list[Flowable]:
+def _room_for_signature(report: CaseReport) -> list[Flowable]:
     blank = [
         [
             Paragraph(text, FAINT)
@@ -300,7 +286,7 @@ def _signature(report: CaseReport) -> list[Flowable]:
         ["", "", "", ""],
     ]
     style = [
-        *_PLAIN,
+        *PLAIN,
         ("BOX", (0, 0), (-1, -1), 0.6, SOFT),
         ("INNERGRID", (0, 0), (-1, -1), 0.3, LINE),
         ("LEFTPADDING", (0, 0), (-1, -1), 4),

@@ -10,9 +10,7 @@ from reportlab.lib.units import mm  # type: ignore[import-untyped]
 from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
 from clinician_dashboard.reports.case_report import CaseReport
-from clinician_dashboard.web.words import (
-    INTENDED_USE,
-)
+from clinician_dashboard.reports.telling import intended_use
 
 WIDTH, HEIGHT = A4
 MARGIN = 16 * mm
@@ -70,19 +68,27 @@ def draw_page(canvas: Canvas, report: CaseReport) -> None:
     canvas.setFillColor(ALARM if report.simulated else BAND)
     canvas.rect(0, HEIGHT - 12 * mm, WIDTH, 12 * mm, stroke=0, fill=1)
     canvas.setFillColor(HexColor("#ffffff"))
+    _draw_fitting(
+        canvas,
+        intended_use(report),
+        at=(MARGIN, HEIGHT - 7.6 * mm),
+        font=("Helvetica-Bold", 9.5),
+        room=INNER - (24 * mm if report.simulated else 0),
+    )
     canvas.setFont("Helvetica-Bold", 9.5)
-    canvas.drawString(MARGIN, HEIGHT - 7.6 * mm, INTENDED_USE)
     if report.simulated:
         canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 7.6 * mm, "SIMULATED")
     canvas.setFillColor(SOFT)
     canvas.setFont("Helvetica", 8.5)
     made = f"version {report.version}, made {utc(report.made_at)}"
+    if report.signature is not None and report.signature.superseded_by is not None:
+        made = f"SUPERSEDED by version {report.signature.superseded_by}; {made}"
     canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 21 * mm, made)
     canvas.setFillColor(INK)
     room = INNER - canvas.stringWidth(made, "Helvetica", 8.5) - 4 * mm
     _draw_fitting(
         canvas,
-        f"Blood smear, preliminary report: {plain(report.code)}",
+        f"Blood smear, {report.status} report: {plain(report.code)}",
         at=(MARGIN, HEIGHT - 21 * mm),
         font=("Helvetica-Bold", 12.5),
         room=room,
@@ -92,9 +98,11 @@ def draw_page(canvas: Canvas, report: CaseReport) -> None:
     canvas.line(MARGIN, HEIGHT - 24 * mm, WIDTH - MARGIN, HEIGHT - 24 * mm)
     canvas.line(MARGIN, 13 * mm, WIDTH - MARGIN, 13 * mm)
     simulated = "SIMULATED, not for any patient's care. " if report.simulated else ""
+    signature = report.signature
+    signed = f"Signed by {plain(signature.name or signature.login)}" if signature else "Not signed"
     _draw_fitting(
         canvas,
-        f"{simulated}{plain(report.site)} / {plain(report.code)}, version {report.version}. Not signed. "
+        f"{simulated}{plain(report.site)} / {plain(report.code)}, version {report.version}. {signed}. "
         f"Hemolink {plain(report.software)}",
         at=(MARGIN, 9 * mm),
         font=("Helvetica", 7.5),
@@ -114,6 +122,7 @@ def _draw_fitting(
 
 def plain(text: str) -> str:
     """Return a text in the characters that Helvetica has; others become question marks."""
+    text = "".join(one if one.isprintable() or one == "\u202f" else " " for one in text)
     return text.replace("\u202f", "\u00a0").encode("cp1252", "replace").decode("cp1252")
 
 

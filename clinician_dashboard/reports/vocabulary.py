@@ -3,8 +3,9 @@
 Where no published code was certain to fit, the code is ours, in a system of our own (`LOCAL`): a receiver sees that it is
 local and reads its display. SNOMED CT needs a licence in some countries; LOINC is free under its own licence.
 
-Looked at and left out: LOINC 34994-4 (a panel, "Smear morphology panel - Blood", discouraged since), 709-4 and 26446-2 (blasts
-per 100 leukocytes: this system counts no cells).
+Looked at and left out, since this system counts no cells: LOINC 709-6 and 26446-5, blasts per 100 leukocytes in blood by
+manual count, and without a method. Also left out: 34994-4, "Smear morphology panel - Blood", which LOINC discourages. (709-4 and
+26446-2, which lists of this field name for the blasts, are no codes: `check_digit` is wrong.)
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker_config.messages import DiseaseClass
+from clinician_dashboard.case_result import CaseResult
+from clinician_dashboard.review import conclusions as review
 
 LOCAL = "https://hemolink.invalid/fhir"
 """Root of what is ours. The domain is reserved (RFC 6761), so it can never turn out to be someone else's."""
@@ -77,6 +80,22 @@ FINDINGS: dict[DiseaseClass, Code] = {
     "CLL": _local("finding", "CLL", "Chronic lymphocytic leukaemia suggested"),
     "CML": _local("finding", "CML", "Chronic myeloid leukaemia suggested"),
 }
+CONCLUSIONS: dict[str, tuple[Code, ...]] = {
+    one.code: (
+        _local("conclusion", one.code, one.words),
+        *((Code(SNOMED, *one.snomed, _SCT),) if one.snomed else ()),
+    )
+    for one in review.CONCLUSIONS.values()
+}
+"""What a clinician may conclude: our code, and SNOMED CT's where one is certain."""
+FINER: dict[tuple[str, str], tuple[Code, ...]] = {
+    (conclusion, one.code): (
+        _local("conclusion", f"{conclusion}-{one.code}", review.words_of(conclusion, one.code)),
+        *((Code(SNOMED, *one.snomed, _SCT),) if one.snomed else ()),
+    )
+    for conclusion, labels in review.FINER.items()
+    for one in labels
+}
 UNDECIDED = _local("finding", "refer", "The model does not answer: a person must read the smear")
 ACUTE = _local("finding", "acute", "Acute leukaemia suspected, type not settled")
 WAITING = _local("finding", "waiting", "No frame has been read yet")
@@ -98,6 +117,12 @@ REFERRED = _local("measure", "frames-referred", "Frames referred to a person and
 UNREAD = _local("measure", "frames-unread", "Frames without an answer")
 REASON = _local("measure", "referral-reason", "Reason to refer")
 MODEL_STATEMENT = _local("measure", "model", "Model, with its training-data statement")
+MODEL_FINDING = _local("measure", "model-finding", "What the model answered for the case")
+COMMENT = _local("measure", "comment", "Comment of the signer")
+WHY_DIFFERENT = _local("measure", "why-different", "Why the conclusion differs from the model")
+WHY_AMENDED = _local("measure", "why-amended", "Why the report was amended")
+CRITICAL_CALL = _local("measure", "critical-call", "How the critical finding was told")
+SIGNED_CONTENT = _local("measure", "signed-content", "SHA-256 of the signed content")
 INTENDED_USE = _local("measure", "intended-use", "Intended use")
 SIMULATED = _local("measure", "simulated", "Simulated")
 
@@ -113,8 +138,22 @@ WHOLE_BLOOD = Code(f"{V2}0487", "BLD", "Whole blood", _THO)
 ANONYMOUS = Code(f"{V2}0203", "ANON", "Anonymous identifier", _THO)
 ACCESSION = Code(f"{V2}0203", "ACSN", "Accession ID", _THO)
 AI_ASSERTED = Code(f"{V3}ObservationValue", "AIAST", "Artificial Intelligence asserted", _THO)
+CLINICIAN_ASSERTED = Code(f"{V3}ObservationValue", "CLINAST", "clinician asserted", _THO)
 TEST_DATA = Code(f"{V3}ActReason", "HTEST", "test health data", _THO)
 CREATE = Code(f"{V3}DataOperation", "CREATE", "create", _THO)
+UPDATE = Code(f"{V3}DataOperation", "UPDATE", "revise", _THO)
+_LIFECYCLE = f"{FHIR}iso-21089-lifecycle"
+ORIGINATED = Code(_LIFECYCLE, "originate", "Originate/Retain Record Lifecycle Event", _THO)
+ATTESTED = Code(_LIFECYCLE, "attest", "Attest Record Lifecycle Event", _THO)
+AMENDED = Code(_LIFECYCLE, "amend", "Amend (Update) Record Lifecycle Event", _THO)
+ATTESTER = Code(f"{FHIR}provenance-participant-type", "attester", "Attester", _THO)
+VERIFIER = Code(f"{FHIR}provenance-participant-type", "verifier", "Verifier", _THO)
+AUTHORS_SIGNATURE = Code(
+    "urn:iso-astm:E1762-95:2013",
+    "1.2.840.10065.1.12.1.1",
+    "Author's Signature",
+    "ASTM E1762, by hl7.org/fhir/valueset-signature-type.html",
+)
 ASSEMBLER = Code(f"{FHIR}provenance-participant-type", "assembler", "Assembler", _THO)
 AUTHOR = Code(f"{FHIR}provenance-participant-type", "author", "Author", _THO)
 NOT_YET = Code(f"{FHIR}data-absent-reason", "temp-unknown", "Temporarily Unknown", _THO)
@@ -126,12 +165,45 @@ INTERPRETATIONS = {
 }
 
 
+def check_digit(number: str) -> str:
+    """Return the check digit of a LOINC number: "7" of "5909" (LOINC Users' Guide, appendix C; modulus 10)."""
+    backwards = number[::-1]
+    doubled = str(2 * int(backwards[0::2][::-1]))
+    total = sum(int(digit) for digit in backwards[1::2] + doubled)
+    return str(-total % 10)
+
+
+def finding_of(result: CaseResult) -> tuple[Code, ...]:
+    """Return the codes of a model's result: ours, with SNOMED CT's disorder where it reports one."""
+    if result.urgency == "waiting":
+        return (WAITING,)
+    if result.decision != "report" or result.leading is None:
+        return (ACUTE if result.urgency == "critical" else UNDECIDED,)
+    known = DISORDERS.get(result.leading)
+    return (FINDINGS[result.leading], *((known,) if known else ()))
+
+
+def codes_of(conclusion: str, finer: str) -> tuple[Code, ...]:
+    """Return the codes of a clinician's conclusion: ours, and SNOMED CT's of the finer label or else of the conclusion.
+
+    Raises:
+        KeyError: If there is no such conclusion.
+    """
+    whole = CONCLUSIONS[conclusion]
+    finer_codes = FINER.get((conclusion, finer), ())
+    ours = finer_codes[:1] or whole[:1]
+    return (*ours, *(finer_codes[1:] or whole[1:]))
+
+
 def _all_codes() -> Iterator[Code]:
-    for value in globals().values():
+    for value in list(globals().values()):
         if isinstance(value, Code):
             yield value
         elif isinstance(value, dict):
-            yield from (one for one in value.values() if isinstance(one, Code))
+            for one in value.values():
+                yield from (
+                    part for part in (one if isinstance(one, tuple) else (one,)) if isinstance(part, Code)
+                )
 
 
 CODES: Mapping[tuple[str, str], Code] = {(code.system, code.code): code for code in _all_codes()}
@@ -151,6 +223,8 @@ _BOTH = {
     "Observation.status": _OBSERVATION,
     "Specimen.status": "available unavailable unsatisfactory entered-in-error",
     "Narrative.status": "generated extensions additional empty",
+    "Practitioner.gender": "male female other unknown",
+    "AuditEvent.action": "C R U D E",
 }
 VALUE_SETS: Mapping[str, Mapping[str, str]] = {
     "r4b": {
@@ -159,6 +233,7 @@ VALUE_SETS: Mapping[str, Mapping[str, str]] = {
         "Device.status": "active inactive entered-in-error unknown",
         "Device.deviceName.type": "udi-label-name user-friendly-name patient-reported-name manufacturer-name model-name other",
         "Provenance.entity.role": "derivation revision quotation source removal",
+        "AuditEvent.outcome": "0 4 8 12",
     },
     "r5": {
         **_BOTH,
@@ -167,6 +242,7 @@ VALUE_SETS: Mapping[str, Mapping[str, str]] = {
         "Device.name.type": "registered-name user-friendly-name patient-reported-name",
         "DocumentReference.docStatus": f"{_REPORT} deprecated",
         "Provenance.entity.role": "revision quotation source instantiates removal",
+        "AuditEvent.severity": "emergency alert critical error warning notice informational debug",
     },
 }
 """Value sets of required strength, by element, from hl7.org/fhir/R4B and hl7.org/fhir/R5; `fhir.resources` checks none."""
@@ -193,7 +269,13 @@ def faults_of(bundle: Mapping[str, Any], *, release: str) -> list[str]:
     return faults
 
 
+ACT = f"{LOCAL}/act"
+"""System of the tags that name an act (a signature, a report), so that a server can be asked whether it has it."""
+
+
 def _is_known(coding: Mapping[str, Any]) -> bool:
+    if coding.get("system") == ACT:
+        return True  # a name of one of our own acts, no code
     known = CODES.get((coding.get("system", ""), coding.get("code", "")))
     return known is not None and coding.get("display", known.display) == known.display
 

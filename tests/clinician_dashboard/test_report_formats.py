@@ -5,129 +5,16 @@ import io
 import json
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
-import cv2
 import numpy as np
 import pypdf
 import pytest
 from hl7apy.parser import parse_message
 
-from broker_config.messages import CLASSES
-from clinician_dashboard.case_result import FrameReading, combine
 from clinician_dashboard.reports import fhir, hl7, pdf, pictures, vocabulary
-from clinician_dashboard.reports.case_report import (
-    CaseReport,
-    Referral,
-    ReportFrame,
-    ReportModel,
-    choose_frames,
-)
+from clinician_dashboard.reports.case_report import choose_frames
 from clinician_dashboard.reports.errors import InvalidReport, MissingPart
-
-START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-HOSTILE = "a|b^c&d~e\\f\r\nMSH|^~\\&|<b>&amp;</b> \u2028 \u7532"
-MODEL = ReportModel(
-    name="resnet34",
-    version="1.2.0",
-    weights_sha256="ab" * 32,
-    architecture="resnet34",
-    engine="openvino-bf16",
-    training_data="8,000 fields of simulated smears, simulator 1.0",
-    simulated=True,
-)
-
-
-def image(seed=1):
-    picture = np.random.default_rng(seed).integers(180, 240, (120, 160, 3), dtype=np.uint8)
-    cv2.circle(picture, (80, 60), 30, (140, 60, 110), -1)
-    return cv2.imencode(".jpg", picture)[1].tobytes()
-
-
-def frame(number, leading="AML", *, top=0.9, state="report", **changes):
-    rest = (1 - top) / 4
-    answered = state in ("report", "refer")
-    fields = {
-        "number": number,
-        "frame_id": f"{number:032x}",
-        "device": "scope-1",
-        "captured_at": START + timedelta(seconds=number),
-        "state": state,
-        "prediction": leading if answered else None,
-        "probabilities": {name: top if name == leading else rest for name in CLASSES} if answered else {},
-        "reasons": ("The prediction set holds more than one class.",) if state == "refer" else (),
-        "flags": (),
-        "simulated": "SIMULATED",
-        "encoding": "jpeg",
-        "width": 1280,
-        "height": 960,
-        "pixel_size_um": 0.1,
-        "image_sha256": f"{number:064x}",
-        "worker": "worker-1" if answered else "",
-        "weights_sha256": MODEL.weights_sha256 if answered else "",
-        "activation": tuple(tuple((x + y) / 12 for x in range(7)) for y in range(7)) if answered else (),
-    }
-    return ReportFrame(**(fields | changes))
-
-
-def report(frames, **changes):
-    answered = [one for one in frames if one.prediction]
-    result = combine([FrameReading(one.probabilities, one.state) for one in answered])
-    states = ("report", "refer", "waiting", "refused")
-    referred = [one for one in frames if one.state == "refer"]
-    fields = {
-        "site": "ward",
-        "code": "HL-0001",
-        "status": "preliminary",
-        "version": len(frames),
-        "made_at": START + timedelta(hours=1),
-        "opened_at": START,
-        "changed_at": START + timedelta(minutes=2),
-        "result_at": START + timedelta(minutes=1) if answered else None,
-        "stat": False,
-        "simulated": True,
-        "headline": "Acute myeloid leukaemia suspected",
-        "result": result,
-        "microscopes": ("scope-1",),
-        "workers": ("worker-1",) if answered else (),
-        "by_state": {state: sum(one.state == state for one in frames) for state in states},
-        "frames": tuple(frames),
-        "referrals": (Referral("ambiguous", referred[0].reasons[0], len(referred)),) if referred else (),
-        "referrals_seen": len(referred),
-        "models": (MODEL,) if answered else (),
-        "software": "0.1.0",
-    }
-    return CaseReport(**(fields | changes))
-
-
-def _many():
-    return [frame(n, state="refer" if n % 5 == 0 else "report", top=0.7 + n / 100) for n in range(1, 25)]
-
-
-CASES = {
-    "critical": lambda: report(_many()),
-    "chronic": lambda: report(
-        [frame(1, "CLL"), frame(2, "CLL")], headline="Chronic lymphocytic leukaemia suggested"
-    ),
-    "healthy": lambda: report([frame(1, "healthy")], simulated=False, headline="No leukaemia suggested"),
-    "referred": lambda: report([frame(1, state="refer")], headline="The model does not answer"),
-    "undecided": lambda: report([frame(1, "CML", top=0.4)], headline="The model does not answer"),
-    "acute, type open": lambda: report([frame(1, "AML"), frame(2, "ALL")]),
-    "waiting": lambda: report([frame(1, state="waiting")], headline="Waiting for the first answer"),
-    "no frame": lambda: report([], headline="Waiting for the first answer"),
-    "two models": lambda: report(_many(), models=(MODEL, replace(MODEL, weights_sha256="cd" * 32))),
-    "hostile": lambda: report(
-        [frame(1, state="refer", reasons=(HOSTILE,) * 4, flags=(HOSTILE,)), frame(2, state="refused")],
-        headline=HOSTILE,
-        referrals=tuple(Referral(f"c{n}", HOSTILE * 40, 3) for n in range(12)),
-        models=tuple(
-            replace(MODEL, name=HOSTILE * 20, training_data=HOSTILE * 60, weights_sha256=f"{n:064x}")
-            for n in range(9)
-        ),
-        microscopes=tuple(f"scope-{n}" for n in range(40)),
-        code="A" * 40,
-    ),
-}
+from tests.clinician_dashboard.report_cases import CASES, MODEL, frame, image, report
 
 
 @pytest.fixture(params=CASES)
@@ -205,6 +92,27 @@ def test_a_wrong_code_a_wrong_display_or_a_wrong_status_is_refused():
         fhir.check_bundle({"resourceType": "Bundle", "typo": 1}, "r5")
 
 
+def _verhoeff(digits):
+    """Zero for a SNOMED CT identifier (release file specification, "Check-digit"): J. Verhoeff's dihedral scheme."""
+    times = [[(a + b) % 5 if a < 5 and b < 5 else None for b in range(10)] for a in range(10)]
+    for a in range(10):
+        for b in range(10):
+            if a < 5 <= b:
+                times[a][b] = (a + b) % 5 + 5
+            elif a >= 5 > b:
+                times[a][b] = (a - b) % 5 + 5
+            elif a >= 5 and b >= 5:
+                times[a][b] = (a - b) % 5
+    shift = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4]
+    check = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit)
+        for _ in range(place % 8):
+            value = shift[value]
+        check = times[check][value]
+    return check
+
+
 def test_the_published_codes_are_the_ones_that_were_looked_up():
     published = {
         (code.code, code.display)
@@ -217,7 +125,14 @@ def test_the_published_codes_are_the_ones_that_were_looked_up():
         ("91861009", "Acute myeloid leukemia"),
         ("92814006", "Chronic lymphoid leukemia"),
         ("92818009", "Chronic myeloid leukemia"),
+        ("110004001", "Acute promyelocytic leukemia, FAB M3"),
+        ("125154007", "Specimen unsatisfactory for evaluation"),
     }
+    for code, _display in published:
+        number, dash, digit = code.partition("-")
+        assert vocabulary.check_digit(number) == digit if dash else _verhoeff(code) == 0
+    # Codes for the share of blasts that were to be looked up: the first two are none, the others are, and are not sent.
+    assert [vocabulary.check_digit(number) for number in ("709", "26446")] == ["6", "5"]
     for code in vocabulary.CODES.values():
         assert code.display
         assert code.source
