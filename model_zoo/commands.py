@@ -1,4 +1,4 @@
-"""`hemolink model`: list, predict, manifest, audit, compare, weights, train, evaluate, package and verify.
+"""`hemolink model`: what there is to do with model packages, from images to a verified one.
 
 Heavy imports stand inside the functions, so that `--help` costs nothing and a worker needs no torch.
 """
@@ -14,9 +14,12 @@ import click
 from model_zoo.audit.command import audit
 from model_zoo.audit.compare_command import compare
 from model_zoo.datasets.command import manifest
+from model_zoo.distillation_command import distil
+from model_zoo.packaging_command import package
 from model_zoo.report.command import evaluate
 from model_zoo.study.command import study
-from model_zoo.training_commands import package, train, weights
+from model_zoo.training_commands import train, weights
+from model_zoo.transfer_command import transfer
 
 if TYPE_CHECKING:
     from model_zoo.predictor import Prediction, Predictor
@@ -48,6 +51,8 @@ model.add_command(compare)
 model.add_command(study)
 model.add_command(train)
 model.add_command(weights)
+model.add_command(distil)
+model.add_command(transfer)
 model.add_command(evaluate)
 model.add_command(package)
 

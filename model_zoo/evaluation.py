@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from model_zoo.calibration import calibration_error
 from model_zoo.card import Card, ClassMetrics, Estimate, Metrics
-from model_zoo.distance import FeatureDistance
+from model_zoo.detector import Detector
 from model_zoo.engines import Outputs
+from model_zoo.guard import Guard
 from model_zoo.intervals import bootstrap, bootstrapped, f1_scores, patient_confusions, proportion, recalls
-from model_zoo.predictor import Predictor, calibrated, interpret
+from model_zoo.predictor import Predictor, calibrated
 
 SIMULATED_STATEMENT = "SIMULATED: frames of simulated patients; says nothing of accuracy on real smears."
 REAL_STATEMENT = "Frames of the named sources only; where class equals source, this measures the source as much as disease."
@@ -22,7 +23,7 @@ def measure(
     groups: NDArray[np.int64],
     *,
     card: Card,
-    distance: FeatureDistance,
+    detector: Detector,
     engine: str,
     simulated: bool,
     baseline: Estimate | None = None,
@@ -34,18 +35,17 @@ def measure(
         labels: (N,) true class numbers.
         groups: (N,) patient group numbers.
         card: For calibration and thresholds.
-        distance: The package's model of the training features.
+        detector: The package's model of the training features.
         engine: Engine and precision that gave the outputs.
         simulated: Whether the frames are.
         baseline: The baseline's macro accuracy on the same frames.
     """
-    probabilities = calibrated(outputs.logits, card.calibration.temperature)
+    probabilities = calibrated(outputs.logits, card.calibration.temperature, trained=card.trained)
     predicted = probabilities.argmax(axis=1)
     confusions = patient_confusions(labels, predicted, groups, classes=len(card.labels))
     total, draws = confusions.sum(axis=0), bootstrap(confusions)
     patients = len(confusions)
-    maps = np.zeros((len(labels), len(card.labels), 1, 1), np.float32)
-    answers = interpret(Outputs(outputs.logits, outputs.features, maps), card, distance)
+    answers = Guard(card.rules, detector).interpret(outputs)
     reported = np.asarray([answer.decision == "report" for answer in answers])
     covered = np.asarray(
         [card.labels[label] in answer.prediction_set for label, answer in zip(labels, answers, strict=True)]

@@ -10,7 +10,7 @@ from model_zoo.card import Estimate
 Z95 = 1.959963984540054
 
 
-def wilson(successes: int, n: int, *, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: float, n: float, *, z: float = Z95) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Wilson 1927); (0, 1) where n is 0."""
     if n == 0:
         return 0.0, 1.0
@@ -74,3 +74,82 @@ def bootstrapped(value: float, draws: NDArray[np.float64], *, patients: int) -> 
             value=value, low=low, high=high, n=patients, method="wilson 95 % over patients (no variation)"
         )
     return Estimate(value=value, low=low, high=high, n=patients, method="bootstrap 95 % over patients")
+
+
+def clopper_pearson_upper(successes: int, n: int, *, confidence: float = 0.95) -> float:
+    """One-sided exact upper bound of a proportion (Clopper and Pearson 1934); 1 where n is 0."""
+    if n == 0 or successes >= n:
+        return 1.0
+    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(successes + 1)]
+
+    def tail(p: float) -> float:
+        return sum(math.exp(log + k * math.log(p) + (n - k) * math.log1p(-p)) for k, log in enumerate(logs))
+
+    low, high = successes / n, 1.0 - 1e-12
+    low = max(low, 1e-12)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if tail(middle) > 1 - confidence else (low, middle)
+    return high
+
+
+def auroc(
+    inside: NDArray[np.floating],
+    outside: NDArray[np.floating],
+    *,
+    inside_groups: NDArray[np.int64],
+    outside_groups: NDArray[np.int64],
+    draws: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Area under the ROC curve of a score that should be larger outside; ties count half.
+
+    The interval comes of drawing the groups of both sides again. With every pair in the right order drawing again shows no
+    doubt; then the lower end is exact for the groups of the smaller side.
+
+    Args:
+        inside: (N,) scores.
+        outside: (M,) scores.
+        inside_groups: (N,) group numbers.
+        outside_groups: (M,) group numbers.
+        draws: How many.
+        seed: Of the draws.
+    """
+    if not len(inside) or not len(outside):
+        return Estimate(value=0.5, low=0.0, high=1.0, n=0, method="none: nothing to compare")
+    values, outer = np.nan_to_num(inside, nan=np.inf), np.nan_to_num(outside, nan=np.inf)
+    _, own = np.unique(inside_groups, return_inverse=True)
+    _, other = np.unique(outside_groups, return_inverse=True)
+    groups, others = int(own.max()) + 1, int(other.max()) + 1
+    member = np.zeros((groups, len(inside)))
+    member[own, np.arange(len(inside))] = 1
+    # per inside group and outside frame: how many frames of the group score below, ties half
+    wins = np.zeros((groups, others))
+    for frame in range(len(outer)):
+        wins[:, other[frame]] += member @ ((values < outer[frame]) + 0.5 * (values == outer[frame]))
+    sizes, other_sizes = member.sum(axis=1), np.bincount(other, minlength=others).astype(np.float64)
+    value = float(wins.sum() / (len(values) * len(outer)))
+    rng = np.random.default_rng(seed)
+    a = rng.multinomial(groups, np.full(groups, 1 / groups), size=draws).astype(np.float64)
+    b = rng.multinomial(others, np.full(others, 1 / others), size=draws).astype(np.float64)
+    found = ((a @ wins) * b).sum(axis=1) / ((a @ sizes) * (b @ other_sizes))
+    low, high = (float(end) for end in np.percentile(found, [2.5, 97.5]))
+    if high - low < 1e-9:  # noqa: PLR2004
+        exact = float(0.05 ** (1 / min(groups, others)))
+        low, high = (exact, 1.0) if value > 0.5 else (0.0, 1 - exact)  # noqa: PLR2004
+        return Estimate(value=value, low=low, high=high, n=len(outer), method="exact: nothing out of order")
+    return Estimate(value=value, low=low, high=high, n=len(outer), method="bootstrap 95 % over groups")
+
+
+def grouped_share(
+    hits: NDArray[np.bool_], groups: NDArray[np.int64], *, draws: int = 1000, seed: int = 0
+) -> Estimate:
+    """A share of frames with an interval by drawing groups again; Wilson's over groups where nothing varies."""
+    if not len(hits):
+        return Estimate(value=0.0, low=0.0, high=1.0, n=0, method="none: no frame")
+    _, own = np.unique(groups, return_inverse=True)
+    count = int(own.max()) + 1
+    good, size = np.bincount(own, weights=hits, minlength=count), np.bincount(own, minlength=count)
+    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+    found = (times @ good) / (times @ size)
+    return bootstrapped(float(np.mean(hits)), found, patients=count).model_copy(update={"n": len(hits)})

@@ -1,4 +1,4 @@
-"""A model package: a folder with one weights file, a graph that points into it, and a card.
+"""A model package: a folder with one weights file, a graph that points into it, arrays of the guard, and a card.
 
 Nothing in a package is ever unpickled, and nothing of it is used before its hash has been compared with the card's.
 """
@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from model_zoo.card import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, Card, read_card
+from model_zoo.card import CARD_FILE, GRAPH_FILE, GUARD_FILE, WEIGHTS_FILE, Card, read_card
 from model_zoo.errors import IntegrityError, PackageNotFoundError, UnsafePackageError
 
 _PICKLE_SUFFIXES: Final = frozenset(
     {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".npy", ".npz"}
 )
-_EXPECTED: Final = frozenset({CARD_FILE, WEIGHTS_FILE, GRAPH_FILE})
+_EXPECTED: Final = frozenset({CARD_FILE, WEIGHTS_FILE, GRAPH_FILE, GUARD_FILE})
+_SAFE: Final = frozenset({WEIGHTS_FILE, GUARD_FILE})
 _HEADER_LIMIT: Final = 100_000_000
 
 
@@ -55,7 +56,8 @@ class ModelPackage:
             raise PackageNotFoundError(msg)
         _refuse_pickles(folder)
         card = read_card(folder)
-        for name in (WEIGHTS_FILE, GRAPH_FILE):
+        named = (GUARD_FILE,) if GUARD_FILE in card.files or (folder / GUARD_FILE).exists() else ()
+        for name in (WEIGHTS_FILE, GRAPH_FILE, *named):
             _compare_hash(folder / name, card.files.get(name))
         return cls(folder, card)
 
@@ -90,12 +92,17 @@ class ModelPackage:
         return self.path / GRAPH_FILE
 
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """Read one tensor of the weights file as float32.
+        """Read one tensor as float32: of the guard's file, where the package has one that holds it, else of the weights.
 
         Raises:
             IntegrityError: If there is no such tensor.
         """
+        guard = self.path / GUARD_FILE
         try:
+            if GUARD_FILE in self.card.files:
+                with safe_open(guard, framework="np") as file:
+                    if name in file.keys():  # noqa: SIM118 - it is no dictionary
+                        return np.asarray(file.get_tensor(name), np.float32)
             with safe_open(self.weights_path, framework="np") as file:
                 return np.asarray(file.get_tensor(name), np.float32)
         except (SafetensorError, OSError) as error:
@@ -135,7 +142,7 @@ def _refuse_pickles(folder: Path) -> None:
                 f"a model package holds {', '.join(sorted(_EXPECTED))} and nothing executable"
             )
             raise UnsafePackageError(msg)
-        if path.name == WEIGHTS_FILE:
+        if path.name in _SAFE:
             _require_safetensors(path)
 
 
@@ -143,7 +150,7 @@ def _starts_like_pickle(path: Path) -> bool:
     """A pickle of protocol 2 to 5 starts with 0x80 and the protocol; torch's archives are zip files."""
     with path.open("rb") as file:
         head = file.read(4)
-    if path.name == WEIGHTS_FILE and _has_safetensors_header(path):
+    if path.name in _SAFE and _has_safetensors_header(path):
         return False  # its first eight bytes are a length, which may look like anything
     return head == b"PK\x03\x04" or (len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5)  # noqa: PLR2004
 

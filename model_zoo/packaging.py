@@ -2,47 +2,53 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnx import ModelProto
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model_zoo.acute import MISS_LIMIT
 from model_zoo.architecture import NETWORK_PREFIX, SmearNetwork
-from model_zoo.calibration import fit_set_threshold, fit_temperature
 from model_zoo.card import (
     CARD_FILE,
     GRAPH_FILE,
+    GUARD_FILE,
+    SCHEMA_VERSION,
     WEIGHTS_FILE,
     Calibration,
     Card,
     Estimate,
+    Expectation,
     FeatureBlock,
     OutOfDistribution,
     TrainingData,
 )
 from model_zoo.checkpoint import load_checkpoint
 from model_zoo.datasets.split import Split
-from model_zoo.distance import FeatureDistance
+from model_zoo.detector_fit import DIMENSIONS
 from model_zoo.engines import Engine, Outputs, create_engine
 from model_zoo.engines.protocol import Precision
 from model_zoo.errors import TrainingError
-from model_zoo.evaluation import measure
+from model_zoo.evaluation import REAL_STATEMENT, SIMULATED_STATEMENT, measure
+from model_zoo.expectation import expect_inside
 from model_zoo.export import export_graph, write_graph
+from model_zoo.guard import Evidence, Guard, GuardSettings, fit_guard
+from model_zoo.guard_check import Outsiders, check_guard, gather
 from model_zoo.labels import LABELS
+from model_zoo.outside import INSIDE, Strange, imitated, simulated
 from model_zoo.package import ModelPackage, file_sha256
-from model_zoo.predictor import calibrated
 from model_zoo.preprocessing import Preprocessing
 from model_zoo.store import FrameStore
 from model_zoo.training import RUN_FILE
 
+_BATCH: Final = 8
 Progress = Callable[[str, int, int], None]
 
 INTENDED_USE = (
@@ -58,10 +64,13 @@ class PackageSettings:
     Attributes:
         name: The package's name.
         version: The package's version.
-        acceptance: Share of calibration frames that must count as inside the training distribution.
+        acceptance: Share of frames of further groups that must count as inside the training distribution.
         alpha: Wanted miscoverage of the prediction sets.
-        reference_frames: Training frames that the distance model is fitted to, at most.
-        dimensions: Principal directions of the distance model.
+        miss_limit: Largest wanted share of acute frames reported as not acute.
+        reference_frames: Training frames that the detector is fitted to, at most.
+        dimensions: Principal directions of a block of the detector.
+        strange: Test frames, or simulated patients, to make frames outside of, for the card; 0 leaves these figures out.
+        seed: Of these.
         precision: Of the engine that measures; best the one that will serve.
     """
 
@@ -69,9 +78,17 @@ class PackageSettings:
     version: str = "1.0.0"
     acceptance: float = 0.95
     alpha: float = 0.01
-    reference_frames: int = 2000
-    dimensions: int = 64
+    miss_limit: float = MISS_LIMIT
+    reference_frames: int = 3000
+    dimensions: int = DIMENSIONS
+    strange: int = 40
+    seed: int = 977_100
     precision: Precision = "auto"
+
+    @property
+    def guard(self) -> GuardSettings:
+        """What is asked of the guard."""
+        return GuardSettings(self.acceptance, self.alpha, self.miss_limit, self.dimensions)
 
 
 def load_run(run: Path) -> tuple[SmearNetwork, Split, dict[str, Any]]:
@@ -101,112 +118,168 @@ def build_package(
     folder: Path,
     *,
     settings: PackageSettings,
+    further: FrameStore | None = None,
+    outside: Mapping[str, Sequence[NDArray[np.uint8]]] | None = None,
+    weights: Path | None = None,
     baseline: Estimate | None = None,
+    expectation: Expectation | None = None,
     progress: Progress | None = None,
 ) -> ModelPackage:
     """Write a package from a run.
 
-    Temperature, prediction sets and the out-of-distribution threshold come from the calibration patients, the figures
-    from the test patients.
+    Every threshold comes from the calibration groups, every figure from the test groups.
 
     Args:
         run: The run's folder.
         store: The frames that the run was split over.
         folder: The package's folder; what lies there is replaced.
-        settings: Names and thresholds.
+        settings: Names and what is asked of the guard.
+        further: More calibration frames, of groups that are in no part of the run.
+        outside: By name, frames (H, W, 3) that the detector should refuse, for the card; beside those made from test frames.
+        weights: A weights file to take as it is, byte by byte; its network must be the run's.
         baseline: Macro accuracy of the baseline on the same split.
+        expectation: What error to expect; that on the test groups otherwise.
         progress: Called with a stage, images done and total.
 
     Raises:
-        TrainingError: If the run has no checkpoint.
+        TrainingError: If the run has no checkpoint, there is no calibration or test frame, or the weights are another network's.
         DatasetError: If the split divides a patient group.
     """
     network, split, notes = load_run(run)
     split.check(store.groups)
+    if not len(split.test):
+        raise TrainingError(
+            f"{run} has no test frame: a package's figures need groups that nothing was fitted to"
+        )
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    exported = export_graph(network)
-    _write_files(network, exported, partial)
+    _write_weights(network, partial, taken=weights)
+    write_graph(export_graph(network), partial / GRAPH_FILE, weights=partial / WEIGHTS_FILE)
     card = _card(store, split, notes, network=network, settings=settings)
     engine = create_engine(ModelPackage(partial, card), precision=settings.precision)
     engine.start()
     try:
-
-        def answers(name: str, indices: NDArray[np.int64]) -> Outputs:
-            return _run(engine, store, indices, _stage_progress(progress, name, len(indices)))
-
+        answers = _Answers(engine, card.preprocessing, progress)
         spread = np.linspace(0, len(split.train) - 1, min(settings.reference_frames, len(split.train)))
-        reference = answers("reference", split.train[spread.astype(int)])
-        calibration = answers("calibration", split.calibration)
-        test = answers("test", split.test)
+        reference = answers.of("reference", store, split.train[spread.astype(int)])
+        calibration = answers.of("calibration", store, split.calibration)
+        if further is not None:
+            calibration = calibration.joined(
+                answers.of("further calibration", further, np.arange(len(further)))
+            )
+        test = answers.of("test", store, split.test)
+        strangers = [
+            *_made_outsiders(answers, store, split.test, settings),
+            *(answers.outsiders(kind, images) for kind, images in (outside or {}).items()),
+        ]
     finally:
         engine.stop()
-    labels = store.labels[split.calibration]
-    distance = FeatureDistance.fit(
-        reference.features,
-        calibration.features,
-        bounds=network.feature_bounds,
-        dimensions=settings.dimensions,
+    guard = fit_guard(
+        reference, calibration, labels=LABELS, bounds=network.feature_bounds, settings=settings.guard
     )
-    temperature = fit_temperature(calibration.logits, labels)
-    probabilities = calibrated(calibration.logits, temperature)
-    scores = distance.score(calibration.features)
-    _write_files(network, exported, partial, distance)
-    card = card.model_copy(
-        update={
-            "calibration": Calibration(
-                temperature=temperature,
-                set_threshold=fit_set_threshold(probabilities, labels, alpha=settings.alpha),
-                set_alpha=settings.alpha,
-                frames=len(labels),
-                patients=len(np.unique(store.groups[split.calibration])),
-            ),
-            "out_of_distribution": OutOfDistribution(
-                threshold=float(np.quantile(scores, settings.acceptance, method="higher")),
-                acceptance=settings.acceptance,
-                blocks=distance.blocks,
-            ),
-            "files": {name: file_sha256(partial / name) for name in (WEIGHTS_FILE, GRAPH_FILE)},
-        }
+    save_guard({name: torch.from_numpy(array) for name, array in guard.detector.tensors().items()}, partial)
+    named = (WEIGHTS_FILE, GRAPH_FILE, GUARD_FILE)
+    card = with_guard(card, guard).model_copy(
+        update={"files": {name: file_sha256(partial / name) for name in named}}
     )
+    said = SIMULATED_STATEMENT if store.simulated else REAL_STATEMENT
     metrics = measure(
-        test,
-        store.labels[split.test],
-        store.groups[split.test],
+        test.outputs,
+        test.labels,
+        test.groups,
         card=card,
-        distance=distance,
+        detector=guard.detector,
         engine=engine.name,
         simulated=store.simulated,
         baseline=baseline,
     )
-    write_card(card.model_copy(update={"metrics": metrics}), partial)
+    checked = check_guard(test, strangers, guard, engine=engine.name, statement=said, seed=settings.seed)
+    expected = expect_inside(
+        guard.interpret(test.outputs),
+        [LABELS[label] for label in test.labels.tolist()],
+        test.groups,
+        sources=test.sources,
+    )
+    given = expectation or Expectation()
+    final = {
+        "metrics": metrics,
+        "guard": checked,
+        "expectation": given if given.inside else given.model_copy(update={"inside": expected}),
+    }
+    write_card(card.model_copy(update=final), partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return ModelPackage.load(folder)
 
 
-def _stage_progress(progress: Progress | None, stage: str, total: int) -> Callable[[int], None]:
-    """A callback that takes images done, for one stage of a longer progress."""
+def with_guard(card: Card, guard: Guard) -> Card:
+    """A card with a guard's rules."""
+    return card.model_copy(
+        update={
+            "calibration": guard.rules.calibration,
+            "out_of_distribution": guard.rules.out_of_distribution,
+            "acute": guard.rules.acute,
+        }
+    )
 
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(stage, done, total)
 
-    return report
+class _Answers:
+    """A started engine's answers, as they will be served: thresholds made at one precision do not quite hold at another."""
+
+    def __init__(self, engine: Engine, preprocessing: Preprocessing, progress: Progress | None) -> None:
+        self._engine, self._preprocessing, self._progress = engine, preprocessing, progress
+
+    def run(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
+        """Of frames, no more than a batch."""
+        return self._engine.run(np.stack([self._preprocessing.prepare(image) for image in images]))
+
+    def of(self, stage: str, store: FrameStore, indices: NDArray[np.int64]) -> Evidence:
+        """Of stored frames; without activation maps, which nothing here needs."""
+        found: list[Outputs] = []
+        for first in range(0, len(indices), _BATCH):
+            chosen = indices[first : first + _BATCH].tolist()
+            found.append(_without_maps(self.run([store.pixels[index] for index in chosen])))
+            if self._progress is not None:
+                self._progress(stage, first + len(chosen), len(indices))
+        if not found:
+            raise TrainingError(
+                f"there is no {stage} frame: split the frames into training, calibration and test"
+            )
+        return Evidence(
+            Outputs(*(np.concatenate(column) for column in zip(*found, strict=True))),
+            store.labels[indices],
+            store.groups[indices],
+            [store.frames[index].source for index in indices.tolist()],
+        )
+
+    def outsiders(self, kind: str, images: Sequence[NDArray[np.uint8]]) -> Outsiders:
+        """Of frames of one kind, each a group of its own."""
+        (found,) = gather((Strange(kind, image, -1, number) for number, image in enumerate(images)), self.run)
+        return found
 
 
-def _run(
-    engine: Engine, store: FrameStore, indices: NDArray[np.int64], report: Callable[[int], None]
-) -> Outputs:
-    """Answers as they will be served: thresholds made at one precision do not quite hold at another."""
-    preprocessing = Preprocessing()
-    found: list[Outputs] = []
-    for first in range(0, len(indices), 8):
-        chosen = indices[first : first + 8].tolist()
-        found.append(engine.run(np.stack([preprocessing.prepare(store.pixels[index]) for index in chosen])))
-        report(first + len(chosen))
-    return Outputs(*(np.concatenate(column) for column in zip(*found, strict=True)))
+def _without_maps(outputs: Outputs) -> Outputs:
+    return Outputs(outputs.logits, outputs.features, np.zeros((len(outputs.logits), 0, 0, 0), np.float32))
+
+
+def _made_outsiders(
+    answers: _Answers, store: FrameStore, test: NDArray[np.int64], settings: PackageSettings
+) -> list[Outsiders]:
+    """Blank, blurred and wrongly magnified frames: by the microscope where frames are simulated, else by changing test frames."""
+    if not settings.strange:
+        return []
+    if store.simulated:
+        frames = simulated(settings.strange, seed=settings.seed)
+    else:
+        chosen = np.random.default_rng(settings.seed).permutation(test)[: settings.strange].tolist()
+        frames = imitated(
+            [store.pixels[index] for index in chosen],
+            store.labels[chosen].tolist(),
+            store.groups[chosen].tolist(),
+            seed=settings.seed,
+        )
+    return [part for part in gather(frames, answers.run) if part.kind != INSIDE]
 
 
 def _card(
@@ -219,14 +292,17 @@ def _card(
 ) -> Card:
     """A card with everything but figures and thresholds."""
     sources = tuple(sorted({store.frames[index].source for index in split.train.tolist()}))
+    classes = tuple(
+        label for number, label in enumerate(LABELS) if (store.labels[split.train] == number).any()
+    )
     placeholder = FeatureBlock(name="none", start=0, stop=1, residual_scale=1, limit=1)
     return Card(
-        schema_version="1",
+        schema_version=SCHEMA_VERSION,
         name=settings.name,
         version=settings.version,
         architecture=network.architecture,
         labels=LABELS,
-        preprocessing=Preprocessing(),
+        preprocessing=network.preprocessing,
         calibration=Calibration(
             temperature=1, set_threshold=0, set_alpha=settings.alpha, frames=0, patients=0
         ),
@@ -234,12 +310,13 @@ def _card(
             threshold=1, acceptance=settings.acceptance, blocks=(placeholder,)
         ),
         training_data=TrainingData(
-            statement=_statement(store, sources),
+            statement=_statement(store, sources, classes),
             sources=sources,
             patients=len(np.unique(store.groups[split.train])),
             frames=len(split.train),
             seed=int(notes["seed"]),
             initial_weights=str(notes["initial_weights"]),
+            classes=classes,
         ),
         simulated=store.simulated,
         intended_use=INTENDED_USE,
@@ -249,19 +326,28 @@ def _card(
     )
 
 
-def _write_files(
-    network: SmearNetwork, exported: ModelProto, folder: Path, distance: FeatureDistance | None = None
-) -> None:
-    tensors: dict[str, Tensor] = {
+def _write_weights(network: SmearNetwork, folder: Path, *, taken: Path | None) -> None:
+    own: dict[str, Tensor] = {
         NETWORK_PREFIX + name: value.half().contiguous()
         for name, value in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    if distance is not None:
-        tensors |= {name: torch.from_numpy(array) for name, array in distance.tensors().items()}
-    save_file(tensors, folder / WEIGHTS_FILE)
-    (folder / WEIGHTS_FILE).chmod(0o644)
-    write_graph(exported, folder / GRAPH_FILE, weights=folder / WEIGHTS_FILE)
+    path = folder / WEIGHTS_FILE
+    if taken is None:
+        save_file(own, path)
+    else:
+        stored = {name: value for name, value in load_file(taken).items() if name.startswith(NETWORK_PREFIX)}
+        needed = {name for name in own if not name.startswith(f"{NETWORK_PREFIX}kind_head.")}
+        if not all(name in stored and torch.equal(stored[name], own[name]) for name in needed):
+            raise TrainingError(f"{taken} holds another network than the run: its weights cannot be kept")
+        shutil.copyfile(taken, path)
+    path.chmod(0o644)
+
+
+def save_guard(tensors: dict[str, Tensor], folder: Path) -> None:
+    """Write the detector's arrays beside the weights."""
+    save_file(tensors, folder / GUARD_FILE)
+    (folder / GUARD_FILE).chmod(0o644)
 
 
 def write_card(card: Card, folder: Path) -> None:
@@ -270,7 +356,14 @@ def write_card(card: Card, folder: Path) -> None:
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def _statement(store: FrameStore, sources: tuple[str, ...]) -> str:
+def _statement(store: FrameStore, sources: tuple[str, ...], classes: tuple[str, ...]) -> str:
+    absent = [label for label in LABELS if label not in classes]
+    rest = (
+        f" Not trained: {', '.join(absent)}; it cannot name {'it' if len(absent) == 1 else 'them'}, and such a frame is referred or "
+        "called something else."
+        if absent
+        else ""
+    )
     if store.simulated:
-        return "Trained on SIMULATED smears only, never on a real one: for demonstration, not for diagnosis."
-    return f"Trained on frames of {', '.join(sources)}; not validated elsewhere: for research, not for diagnosis."
+        return f"Trained on SIMULATED smears only, never on a real one: for demonstration, not for diagnosis.{rest}"
+    return f"Trained on frames of {', '.join(sources)}; not validated elsewhere: for research, not for diagnosis.{rest}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model_zoo.card import Card
-from model_zoo.distance import FeatureDistance
+from model_zoo.card import Rules
+from model_zoo.detector import Detector
 from model_zoo.engines import Engine, Outputs, create_engine
 from model_zoo.engines.protocol import EngineName, Precision
 from model_zoo.errors import EngineError
@@ -72,7 +72,7 @@ class Predictor:
         self._engine: Engine = create_engine(
             package, engine, precision=precision, max_batch_size=max_batch_size
         )
-        self._distance: FeatureDistance | None = None
+        self._detector: Detector | None = None
 
     @property
     def engine_name(self) -> str:
@@ -80,27 +80,27 @@ class Predictor:
         return self._engine.name
 
     @property
-    def distance(self) -> FeatureDistance:
+    def detector(self) -> Detector:
         """The package's model of the training features; there once started.
 
         Raises:
             EngineError: If the predictor has not been started.
         """
-        if self._distance is None:
+        if self._detector is None:
             msg = "the predictor has not been started: call start() first"
             raise EngineError(msg)
-        return self._distance
+        return self._detector
 
     def start(self) -> None:
         """Load, compile and warm up; takes seconds."""
-        self._distance = FeatureDistance.from_package(self.package)
+        self._detector = Detector.from_package(self.package)
         self._engine.start()
         logger.info("serving %s %s with %s", self.package.name, self.package.version, self.engine_name)
 
     def stop(self) -> None:
         """Release the engine."""
         self._engine.stop()
-        self._distance = None
+        self._detector = None
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn a frame (H, W, 3) uint8 BGR into a network input (3, 224, 224) float32.
@@ -122,7 +122,7 @@ class Predictor:
         Raises:
             EngineError: If not started, the batch is empty or too large, or the runtime fails.
         """
-        return interpret(self.run(batch), self.package.card, self.distance)
+        return interpret(self.run(batch), self.package.card.rules, self.detector)
 
     def run(self, batch: Sequence[NDArray[np.float32]]) -> Outputs:
         """The network's raw outputs for prepared inputs, as `infer` interprets them.
@@ -130,7 +130,7 @@ class Predictor:
         Raises:
             EngineError: If not started, the batch is empty or too large, or the runtime fails.
         """
-        if self._distance is None:
+        if self._detector is None:
             msg = "the predictor has not been started: call start() first"
             raise EngineError(msg)
         if not 1 <= len(batch) <= self.max_batch_size:
@@ -147,31 +147,43 @@ class Predictor:
         return predictions
 
 
-def calibrated(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """Softmax of logits (N, C) over the temperature, in float64."""
+def calibrated(
+    logits: NDArray[np.float32], temperature: float, *, trained: Sequence[bool] | None = None
+) -> NDArray[np.float64]:
+    """Softmax of logits (N, C) over the temperature, in float64.
+
+    Args:
+        logits: (N, C).
+        temperature: Above 0.
+        trained: By class, whether the network was trained on it; the others get exactly 0. All otherwise.
+    """
     scaled = logits.astype(np.float64) / temperature
+    if trained is not None and not all(trained):
+        scaled = np.where(np.asarray(trained), scaled, -np.inf)
     scaled -= scaled.max(axis=1, keepdims=True)
     odds = np.exp(scaled)
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
 
 
-def interpret(outputs: Outputs, card: Card, distance: FeatureDistance) -> list[Prediction]:
+def interpret(outputs: Outputs, rules: Rules, detector: Detector) -> list[Prediction]:
     """Turn a network's outputs into predictions, by what the card states."""
-    probabilities = calibrated(outputs.logits, card.calibration.temperature)
-    scores = distance.score(outputs.features)
+    probabilities = calibrated(outputs.logits, rules.calibration.temperature, trained=rules.trained)
+    scores = detector.score(outputs.features)
     return [
-        _interpret_one(probabilities[row], float(scores[row]), outputs.activation[row], card)
+        _interpret_one(probabilities[row], float(scores[row]), outputs.activation[row], rules)
         for row in range(len(probabilities))
     ]
 
 
 def _interpret_one(
-    probabilities: NDArray[np.float64], score: float, maps: NDArray[np.float32], card: Card
+    probabilities: NDArray[np.float64], score: float, maps: NDArray[np.float32], rules: Rules
 ) -> Prediction:
     best = int(probabilities.argmax())
-    calibration, outside = card.calibration, card.out_of_distribution
+    calibration, outside = rules.calibration, rules.out_of_distribution
     members = tuple(
-        label for label, p in zip(card.labels, probabilities, strict=True) if p >= calibration.set_threshold
+        label
+        for number, label in enumerate(rules.labels)
+        if rules.trained[number] and probabilities[number] >= calibration.threshold_of(number)
     )
     reasons: list[str] = []
     if not score <= outside.threshold:  # also where the score is not a number
@@ -181,16 +193,22 @@ def _interpret_one(
         )
     if not members:
         reasons.append(
-            f"no_class_certain: no class reaches the probability of {calibration.set_threshold:.2f} "
-            f"that {1 - calibration.set_alpha:.0%} coverage asks for."
+            f"no_class_certain: no class is as probable as {1 - calibration.set_alpha:.1%} coverage asks for "
+            f"({rules.labels[best]} has {probabilities[best]:.2f}, and would need {calibration.threshold_of(best):.2f})."
         )
     elif len(members) > 1:
         reasons.append(
-            f"ambiguous: {' and '.join(members)} cannot be told apart at {1 - calibration.set_alpha:.0%} coverage."
+            f"ambiguous: {' and '.join(members)} cannot be told apart at {1 - calibration.set_alpha:.1%} coverage."
         )
+    elif members[0] != rules.labels[best]:
+        reasons.append(
+            f"ambiguous: {rules.labels[best]} is the most probable, and {members[0]} alone cannot be ruled out at "
+            f"{1 - calibration.set_alpha:.1%} coverage."
+        )
+    reasons += _acute_reasons(probabilities, best, rules)
     return Prediction(
         probabilities=tuple(float(p) for p in probabilities),
-        prediction=card.labels[best],
+        prediction=rules.labels[best],
         prediction_set=members,
         decision="refer" if reasons else "report",
         reasons=tuple(reasons),
@@ -198,6 +216,21 @@ def _interpret_one(
         ood_threshold=outside.threshold,
         activation=_grid(maps[best]),
     )
+
+
+def _acute_reasons(probabilities: NDArray[np.float64], best: int, rules: Rules) -> list[str]:
+    """Why a frame that is called something else may not be reported as that: it may be acute leukaemia."""
+    rule = rules.acute
+    if rule is None or rules.labels[best] in rule.labels:
+        return []
+    mass = sum(float(p) for label, p in zip(rules.labels, probabilities, strict=True) if label in rule.labels)
+    if mass <= rule.threshold:
+        return []
+    said = (
+        f"acute_not_excluded: {' or '.join(rule.labels)} has a probability of {mass:.3f}, above the limit of "
+        f"{rule.threshold:.3f}: a person has to rule out acute leukaemia before this is called {rules.labels[best]}."
+    )
+    return [said]
 
 
 def _grid(activation: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:

@@ -237,46 +237,6 @@ def weights(*, out: Path, wheel: Path | None, as_json: bool) -> None:
         )
 
 
-@click.command()
-@click.option("--run", type=_run_folder, required=True, help="Folder of a finished training run.")
-@click.option("--frames", "frames_folder", type=_run_folder, help="Its frames, if not in the run's folder.")
-@click.option("--name", required=True, help="Name of the package.")
-@click.option("--version", default="1.0.0", show_default=True, help="Version of the package.")
-@click.option("--out", type=_run_folder, required=True, help="Folder to put the package's folder in.")
-@click.option("--baseline/--no-baseline", default=True, show_default=True, help="Measure the baseline too.")
-@click.option(
-    "--alpha", type=click.FloatRange(0.001, 0.5), default=0.01, show_default=True, help="Of the sets."
-)
-@_as_json
-def package(
-    *,
-    run: Path,
-    frames_folder: Path | None,
-    name: str,
-    version: str,
-    out: Path,
-    baseline: bool,
-    alpha: float,
-    as_json: bool,
-) -> None:
-    """Make a model package from a run: fp16 weights, graph, card with calibration and figures."""
-    from model_zoo.baseline import baseline_accuracy  # noqa: PLC0415
-    from model_zoo.evaluation import format_table  # noqa: PLC0415
-    from model_zoo.packaging import PackageSettings, build_package, load_run  # noqa: PLC0415
-    from model_zoo.store import FrameStore  # noqa: PLC0415
-
-    with _clear_errors():
-        store = FrameStore.open(frames_folder or run / FRAMES)
-        _, split, _ = load_run(run)
-        figure = baseline_accuracy(store, split)[0] if baseline else None
-        settings = PackageSettings(name, version=version, alpha=alpha)
-        made = build_package(run, store, out / name, settings=settings, baseline=figure)
-    if as_json:
-        click.echo(json.dumps({"path": str(made.path), "card": made.card.model_dump(mode="json")}))
-    elif made.card.metrics is not None:
-        click.echo(format_table(made.card.metrics, name=name))
-
-
 @contextlib.contextmanager
 def _clear_errors() -> Iterator[None]:
     """One line for an error that we know, and no traceback."""

@@ -131,6 +131,6 @@ def answer(
         labels=np.asarray([card.labels.index(row.label) if row.label else -1 for row in rows], np.int64),
         groups=patient_groups(rows),
         outputs=outputs,
-        probabilities=calibrated(outputs.logits, card.calibration.temperature),
-        predictions=interpret(outputs, card, predictor.distance),
+        probabilities=calibrated(outputs.logits, card.calibration.temperature, trained=card.trained),
+        predictions=interpret(outputs, card.rules, predictor.detector),
     )

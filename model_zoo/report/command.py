@@ -164,7 +164,7 @@ def _evaluate_manifest(predictor: "Predictor", data: Path) -> "Metrics":
         np.asarray([LABELS.index(row.label) for row in rows], np.int64),
         patient_groups(rows),
         card=predictor.package.card,
-        distance=predictor.distance,
+        detector=predictor.detector,
         engine=predictor.engine_name,
         simulated=all(row.source.startswith("simulated") for row in rows),
     )
@@ -185,7 +185,7 @@ def _evaluate_run(predictor: "Predictor", run: Path, frames_folder: Path | None)
         store.labels[split.test],
         store.groups[split.test],
         card=predictor.package.card,
-        distance=predictor.distance,
+        detector=predictor.detector,
         engine=predictor.engine_name,
         simulated=store.simulated,
         baseline=baseline_accuracy(store, split)[0],

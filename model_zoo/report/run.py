@@ -75,7 +75,7 @@ def evaluate_manifest(
         labelled.labels,
         labelled.groups,
         card=card,
-        distance=predictor.distance,
+        detector=predictor.detector,
         engine=predictor.engine_name,
         simulated=simulated,
     )

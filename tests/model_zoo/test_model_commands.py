@@ -111,7 +111,19 @@ def test_train_package_and_evaluate_from_start_to_end(tmp_path):
         "train", "--run", run, "--patients", 30, "--frames", 1, "--from-scratch", "--json", *quick, "--quiet"
     )
     assert [entry["stage"] for entry in last_json(done)["history"]] == ["cells", "fields"]
-    done = invoke("package", "--run", run, "--name", "quick", "--out", tmp_path, "--no-baseline", "--json")
+    done = invoke(
+        "package",
+        "--run",
+        run,
+        "--name",
+        "quick",
+        "--out",
+        tmp_path,
+        "--no-baseline",
+        "--strange",
+        1,
+        "--json",
+    )
     assert last_json(done)["card"]["simulated"] is True
     write_dataset(tmp_path / "data", patients=5, frames=1, seed=99)
     done = invoke("evaluate", "--model", tmp_path / "quick", "--data", tmp_path / "data", "--json")

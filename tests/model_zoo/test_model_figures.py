@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from model_zoo.calibration import calibration_error, fit_set_threshold, fit_temperature
-from model_zoo.distance import BlockDistance, FeatureDistance
+from model_zoo.calibration import calibration_error, fit_temperature
 from model_zoo.evaluation import macro_accuracy
 from model_zoo.intervals import patient_confusions, proportion, wilson
 from model_zoo.predictor import calibrated
@@ -51,43 +50,3 @@ def test_temperature_undoes_overconfidence():
     assert temperature == pytest.approx(3.0, rel=0.1)
     assert calibration_error(calibrated(logits, temperature), labels) < 0.03
     assert calibration_error(calibrated(logits, 1.0), labels) > 0.15
-
-
-@pytest.mark.parametrize("alpha", [0.05, 0.2])
-def test_prediction_sets_cover_fresh_frames(alpha):
-    logits, labels = draw(2000, sharpness=1.0)
-    threshold = fit_set_threshold(calibrated(logits, 1.0), labels, alpha=alpha)
-    fresh, truth = draw(4000, sharpness=1.0, seed=1)
-    covered = calibrated(fresh, 1.0)[np.arange(4000), truth] >= threshold
-    assert covered.mean() >= 1 - alpha - 0.02
-
-
-def test_too_few_calibration_frames_exclude_nothing():
-    logits, labels = draw(10, sharpness=1.0)
-    assert fit_set_threshold(calibrated(logits, 1.0), labels, alpha=0.02) == 0.0
-
-
-def test_distance_grows_off_the_training_features_in_every_direction():
-    rng = np.random.default_rng(0)
-    mixing = rng.normal(size=(8, 40))
-    features = (rng.normal(size=(2000, 8)) @ mixing + 0.05 * rng.normal(size=(2000, 40))).astype(np.float32)
-    distance = BlockDistance.fit(features[:1500], dimensions=8)
-    inside = distance.score(features[1500:])
-    assert inside.mean() == pytest.approx(1, abs=0.15)
-    along = distance.score(4 * features[1500:])
-    aside = distance.score(features[1500:] + rng.normal(size=(500, 40)).astype(np.float32))
-    assert along.mean() > 2
-    assert aside.mean() > 2
-
-
-def test_the_worse_block_counts():
-    rng = np.random.default_rng(1)
-    features = rng.normal(size=(1200, 50)).astype(np.float32)
-    distance = FeatureDistance.fit(
-        features[:1000], features[1000:], bounds={"last": (0, 40), "early": (40, 50)}, dimensions=4
-    )
-    assert np.quantile(distance.score(features[1000:]), 0.95) == pytest.approx(1, abs=0.1)
-    shifted = features[1000:].copy()
-    shifted[:, 40:] += 4
-    assert distance.score(shifted).min() > 1.5
-    assert min(distance.tensors()) == "ood.early.components"

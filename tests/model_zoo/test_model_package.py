@@ -9,7 +9,6 @@ from pathlib import Path
 import onnx
 import pytest
 
-from model_zoo.card import SCHEMA_VERSION
 from model_zoo.catalogue import SHIPPED, find_package, list_packages
 from model_zoo.errors import CardError, IntegrityError, PackageNotFoundError, UnsafePackageError
 from model_zoo.package import ModelPackage, file_sha256
@@ -34,6 +33,7 @@ def test_a_whole_package_loads(made):
     assert sorted(path.name for path in made.path.iterdir()) == [
         "card.json",
         "graph.onnx",
+        "guard.safetensors",
         "model.safetensors",
     ]
 
@@ -48,7 +48,7 @@ def test_the_graph_holds_no_weights_and_nothing_of_the_machine(made):
     assert b"site-packages" not in made.graph_path.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "graph.onnx"])
+@pytest.mark.parametrize("name", ["model.safetensors", "graph.onnx", "guard.safetensors"])
 def test_a_changed_file_is_refused(package_copy, name):
     data = bytearray((package_copy / name).read_bytes())
     data[-1] ^= 1
@@ -57,7 +57,7 @@ def test_a_changed_file_is_refused(package_copy, name):
         ModelPackage.load(package_copy)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "graph.onnx"])
+@pytest.mark.parametrize("name", ["model.safetensors", "graph.onnx", "guard.safetensors"])
 def test_a_missing_file_is_named(package_copy, name):
     (package_copy / name).unlink()
     with pytest.raises(IntegrityError, match=f"{name} is missing"):
@@ -71,7 +71,9 @@ class Trap:
         return (Path.touch, (Path("pickle-was-run"),))
 
 
-@pytest.mark.parametrize("name", ["weights.pt", "notes.txt", "model.safetensors", "sub/extra.pkl"])
+@pytest.mark.parametrize(
+    "name", ["weights.pt", "notes.txt", "model.safetensors", "guard.safetensors", "sub/extra.pkl"]
+)
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_a_pickle_is_refused_whatever_its_name(package_copy, tmp_path, monkeypatch, name, protocol):
     monkeypatch.chdir(tmp_path)
@@ -98,7 +100,7 @@ def test_a_graph_that_points_elsewhere_is_refused(package_copy):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema_version": "2"}, f"schema version '2'; this release reads '{SCHEMA_VERSION}': upgrade"),
+        ({"schema_version": "3"}, "schema version '3'; this release reads 1 and 2: upgrade"),
         ({"surprise": 1}, "not valid at surprise"),
         ({"labels": "all"}, "not valid at labels"),
     ],
