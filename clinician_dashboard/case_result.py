@@ -9,7 +9,8 @@ The rule, in full
        as frames come; frames of one smear share their stain and their slide, so read it as the least uncertainty.
     5. The decision is ``refer`` when no frame counts, when more frames were referred than counted, or when no class
        reaches 60 %; otherwise ``report``.
-    6. Urgency, first line that holds:
+    6. What a model version answered that a lab lead has stopped does not count: its frames are referred.
+    7. Urgency, first line that holds:
 
        ========  ==============================================================================
        critical  acute leukaemia suspected: P(ALL) + P(AML) of at least 50 %, whatever the decision
@@ -21,7 +22,7 @@ The rule, in full
        A case none of whose frames has been read yet is ``waiting``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -76,6 +77,7 @@ class CaseResult:
         referred: Frames left out.
         effective: Kish's effective number of counted frames, at most ``counted``.
         reasons: Why a person must read it, as sentences; empty when the decision is ``report``.
+        stopped: Frames among ``referred`` that a stopped model version has read.
     """
 
     decision: Decision
@@ -86,6 +88,7 @@ class CaseResult:
     referred: int
     effective: float
     reasons: tuple[str, ...]
+    stopped: int = 0
 
 
 def quality_weight(quality: Quality) -> float:
@@ -154,17 +157,30 @@ class Totals:
         for name in CLASSES:
             self.sums[name] += sign * reading.weight * reading.probabilities[name]
 
-    def result(self) -> CaseResult:
-        """Return the case's result; see the module's docstring for the rule."""
+    def merge(self, other: "Totals") -> None:
+        """Add another model's frames of the same case."""
+        self.counted += other.counted
+        self.referred += other.referred
+        self.weight += other.weight
+        self.squares += other.squares
+        for name in CLASSES:
+            self.sums[name] += other.sums[name]
+
+    def result(self, *, stopped: int = 0) -> CaseResult:
+        """Return the case's result; see the module's docstring for the rule.
+
+        Args:
+            stopped: Frames that only a stopped model version has read; they are among ``referred``.
+        """
         if not self.counted:
-            return _without_answer(self.referred)
+            return _without_answer(self.referred, stopped=stopped)
         effective = min(self.weight**2 / self.squares, float(self.counted))
         shares: dict[DiseaseClass, Share] = {}
         for name in CLASSES:
             mean = min(1.0, max(0.0, self.sums[name] / self.weight))
             shares[name] = Share(mean, *wilson(mean, effective))
         leading = max(CLASSES, key=lambda name: shares[name].probability)
-        reasons = []
+        reasons = _of_stopped(stopped)
         if self.referred > self.counted:
             reasons.append(
                 f"{self.referred} of {self.counted + self.referred} frames were referred: too few are left to answer for "
@@ -172,7 +188,8 @@ class Totals:
             )
         if shares[leading].probability < LEAD_NEEDED:
             reasons.append(f"Undecided: no class reaches {LEAD_NEEDED:.0%} over the case.")
-        decision: Decision = "refer" if reasons else "report"
+        # Frames of a stopped model alone are told, and leave the answer of the others as it is.
+        decision: Decision = "refer" if len(reasons) > bool(stopped) else "report"
         return CaseResult(
             decision=decision,
             urgency=_urgency(shares, leading, decision),
@@ -182,6 +199,7 @@ class Totals:
             referred=self.referred,
             effective=effective,
             reasons=tuple(reasons),
+            stopped=stopped,
         )
 
 
@@ -193,7 +211,37 @@ def combine(readings: Sequence[FrameReading]) -> CaseResult:
     return totals.result()
 
 
-def _without_answer(referred: int) -> CaseResult:
+def combine_models(
+    by_model: Mapping[str, Totals], *, stopped: Collection[str] = ()
+) -> tuple[Totals, CaseResult]:
+    """Combine the sums that a case keeps for each model version.
+
+    Args:
+        by_model: By the model's weights, the frames whose counting answer is that model's.
+        stopped: Weights of stopped model versions.
+
+    Returns:
+        The sums over the case, and its result.
+    """
+    whole, unused = Totals(), 0
+    for weights, totals in by_model.items():
+        if weights in stopped:
+            frames = totals.counted + totals.referred
+            unused += frames
+            whole.referred += frames
+        else:
+            whole.merge(totals)
+    return whole, whole.result(stopped=unused)
+
+
+def _of_stopped(frames: int) -> list[str]:
+    if not frames:
+        return []
+    was = "frame was" if frames == 1 else "frames were"
+    return [f"{frames} {was} read by a model version that has been stopped: its answers are not to be used."]
+
+
+def _without_answer(referred: int, *, stopped: int = 0) -> CaseResult:
     return CaseResult(
         decision="refer",
         urgency="refer" if referred else "waiting",
@@ -203,10 +251,12 @@ def _without_answer(referred: int) -> CaseResult:
         referred=referred,
         effective=0.0,
         reasons=(
+            *_of_stopped(stopped),
             "No frame was reportable: a person must read this smear."
             if referred
             else "No frame has been read yet.",
         ),
+        stopped=stopped,
     )
 
 

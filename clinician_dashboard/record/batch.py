@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from broker_config.messages import Diagnosis, Frame
 from clinician_dashboard.record.changes import Applied
+from clinician_dashboard.record.sums import DaySums
 from clinician_dashboard.record.tables import (
     CaseRow,
     DeviceRow,
@@ -34,6 +35,7 @@ class Batch:
         self.session = session
         self.at = at
         self.applied = Applied()
+        self.days = DaySums()
         self.touched: dict[tuple[str, str], CaseRow] = {}
         self.frames: dict[str, FrameRow] = {}
         self._diagnoses: dict[str, list[DiagnosisRow]] = {}

@@ -3,25 +3,29 @@
 A frame is added to sums that the row carries: the ten-thousandth frame of a case costs what the first one did.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from broker_config.messages import Quality
-from clinician_dashboard.case_result import URGENCIES, FrameReading, Totals, quality_weight
+from clinician_dashboard.case_result import (
+    URGENCIES,
+    FrameReading,
+    Totals,
+    combine_models,
+    quality_weight,
+)
+from clinician_dashboard.record.desk_tables import ModelRow
 from clinician_dashboard.record.tables import CaseRow, DiagnosisRow, FrameRow, RejectionRow
 
 
-def reading_of(frame: FrameRow, diagnosis: DiagnosisRow) -> FrameReading:
-    """Return what one answer about one frame contributes to its case."""
-    return FrameReading(
-        probabilities=diagnosis.probabilities,  # type: ignore[arg-type]
-        decision=diagnosis.decision,  # type: ignore[arg-type]
-        weight=quality_weight(Quality.model_validate(frame.quality)),
-    )
+def weight_of(frame: FrameRow) -> float:
+    """Return how much a frame counts, by its image quality."""
+    return quality_weight(Quality.model_validate(frame.quality))
 
 
 def count_answer(
@@ -35,18 +39,35 @@ def count_answer(
         diagnosis: The answer, just joined.
         before: The answer of another model that counted until now.
     """
-    totals = Totals.from_fields(case.totals or {})
-    models = dict((case.totals or {}).get("models", {}))
+    models = by_model(case)
+    weight = weight_of(frame)
     if before is not None:
-        totals.remove(reading_of(frame, before))
-        models[before.weights_sha256] = models.get(before.weights_sha256, 1) - 1
-    totals.add(reading_of(frame, diagnosis))
-    models[diagnosis.weights_sha256] = models.get(diagnosis.weights_sha256, 0) + 1
-    case.totals = {
-        **asdict(totals),
-        "models": {name: number for name, number in models.items() if number > 0},
-    }
+        models[before.weights_sha256].remove(_reading(before, weight))
+    models.setdefault(diagnosis.weights_sha256, Totals()).add(_reading(diagnosis, weight))
+    case.totals = _fields(models)
     case.simulated = case.simulated or diagnosis.simulated
+
+
+def by_model(case: CaseRow) -> dict[str, Totals]:
+    """Return the case's sums for each model version, by its weights."""
+    kept = (case.totals or {}).get("models", {})
+    return {weights: Totals.from_fields(fields) for weights, fields in kept.items()}
+
+
+def _fields(models: dict[str, Totals]) -> dict[str, Any]:
+    return {
+        "models": {
+            weights: asdict(totals) for weights, totals in models.items() if totals.counted + totals.referred
+        }
+    }
+
+
+def _reading(diagnosis: DiagnosisRow, weight: float) -> FrameReading:
+    return FrameReading(
+        probabilities=diagnosis.probabilities,  # type: ignore[arg-type]
+        decision=diagnosis.decision,  # type: ignore[arg-type]
+        weight=weight,
+    )
 
 
 def count_frame(case: CaseRow, frame: FrameRow) -> None:
@@ -62,6 +83,8 @@ def count_frame(case: CaseRow, frame: FrameRow) -> None:
 def refresh_cases(session: Session, cases: Iterable[CaseRow], *, at: datetime) -> None:
     """Compute the columns of ``cases`` from their sums, and count what waits; their frames must have been flushed."""
     rows = {case.id: case for case in cases}
+    if not rows:
+        return
     refused = exists().where(RejectionRow.frame_id == FrameRow.frame_id)
     counted = session.execute(
         select(FrameRow.case_id, func.count())
@@ -69,21 +92,33 @@ def refresh_cases(session: Session, cases: Iterable[CaseRow], *, at: datetime) -
         .group_by(FrameRow.case_id)
     )
     waiting = {row[0]: row[1] for row in counted}
+    stopped = stopped_models(session)
     for case_id, case in rows.items():
-        totals = Totals.from_fields(case.totals)
-        result = totals.result()
         case.waiting = waiting.get(case_id, 0)
-        case.recorded = totals.counted + totals.referred
-        case.referred = totals.referred
-        case.decision = result.decision
-        case.leading = result.leading
-        case.urgency = result.urgency
-        case.urgency_rank = URGENCIES.index(result.urgency)
-        case.result = {**asdict(result), "models": len(case.totals.get("models", {}))}
+        apply_result(case, stopped=stopped)
         case.changed_at = at
         case.revision = (case.revision or 0) + 1
         if case.recorded and case.first_result_at is None:
             case.first_result_at = at
+
+
+def stopped_models(session: Session) -> frozenset[str]:
+    """Return the weights of the model versions that are stopped."""
+    return frozenset(session.scalars(select(ModelRow.weights_sha256).where(ModelRow.stopped_at.is_not(None))))
+
+
+def apply_result(case: CaseRow, *, stopped: Collection[str]) -> None:
+    """Compute the case's result from its sums, leaving out what stopped model versions said."""
+    models = by_model(case)
+    totals, result = combine_models(models, stopped=stopped)
+    case.totals = {**asdict(totals), **_fields(models)}
+    case.recorded = totals.counted + totals.referred
+    case.referred = totals.referred
+    case.decision = result.decision
+    case.leading = result.leading
+    case.urgency = result.urgency
+    case.urgency_rank = URGENCIES.index(result.urgency)
+    case.result = {**asdict(result), "models": len(models)}
 
 
 def recount(session: Session, case: CaseRow) -> None:

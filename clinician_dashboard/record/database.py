@@ -16,6 +16,7 @@ from clinician_dashboard.record.faults import RESTORE, cause_of, is_damaged, rem
 from clinician_dashboard.record.folder_lock import FolderLock
 from clinician_dashboard.record.images import ImageStore
 from clinician_dashboard.record.upgrade import bring_up_to_date, is_up_to_date
+from clinician_dashboard.record.writing import WritingSession
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,9 @@ class Record:
 
         What it does raises `RecordInUse` while another process has that lock.
         """
-        return Session(self._writing or self.engine, expire_on_commit=False)
+        return WritingSession(
+            self._writing or self.engine, expire_on_commit=False, info={"directory": self._directory}
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from broker_config.messages import Diagnosis, Frame, Rejection
 from clinician_dashboard.errors import ConflictingContent, UnusableMessage
 from clinician_dashboard.record.batch import Batch
-from clinician_dashboard.record.case_summary import count_answer, count_frame
+from clinician_dashboard.record.case_summary import count_answer, count_frame, weight_of
 from clinician_dashboard.record.ledger import Ledger
 from clinician_dashboard.record.tables import DiagnosisRow, FrameRow, RejectionRow
 
@@ -201,6 +201,7 @@ def _join(batch: Batch, frame: FrameRow, diagnosis: DiagnosisRow, ledger: Ledger
     before = [one for one in batch.diagnoses_of(frame.frame_id) if one.joined]
     diagnosis.joined = True
     count_answer(frame.case, frame, diagnosis, before=before[-1] if before else None)
+    batch.days.add(frame, diagnosis, weight=weight_of(frame), at=batch.at)
     batch.touch(frame.case)
     if frame.recorded_at is None:
         frame.recorded_at = batch.at

@@ -1,46 +1,32 @@
 """What the pages and the API ask of the record. Every answer is read, never computed from memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import selectinload
 
 from broker_config.messages import now
-from clinician_dashboard.case_result import URGENCIES
 from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.frame_list import FrameList, list_frames
+from clinician_dashboard.record.memo import Memo
 from clinician_dashboard.record.missing import Missing, find_missing
+from clinician_dashboard.record.summary import summarise
 from clinician_dashboard.record.tables import (
     CaseRow,
     DeviceRow,
-    DiagnosisRow,
     FrameRow,
     RejectionRow,
     TallyRow,
     WorkerRow,
 )
+from clinician_dashboard.record.worklist import CaseFilter, Key, Worklist, read_worklist
 
-LATENCY_SAMPLE = 5000
-
-
-@dataclass(frozen=True)
-class Worklist:
-    """A page of cases.
-
-    Attributes:
-        cases: By urgency, stat before routine, then the oldest first.
-        matching: How many cases match filter and search.
-        by_urgency: Cases of each urgency that match the search.
-        simulated: Whether any case of the record is simulated.
-    """
-
-    cases: Sequence[CaseRow]
-    matching: int
-    by_urgency: dict[str, int]
-    simulated: bool
+KEPT_S = 2.0
+SUMMARY_TIMES = 20.0
+EVERY_CASE = CaseFilter()
 
 
 @dataclass(frozen=True)
@@ -60,64 +46,44 @@ class RecordReader:
 
     def __init__(self, record: Record) -> None:
         self._record = record
+        self._missing: Memo[list[Missing]] = Memo(KEPT_S)
+        self._rejected: Memo[int] = Memo(KEPT_S)
+        self._summary: Memo[dict[str, Any]] = Memo(0.0, times_its_cost=SUMMARY_TIMES)
 
-    def worklist(self, *, urgency: str = "", search: str = "", limit: int = 100, offset: int = 0) -> Worklist:
-        """Return one page of the worklist.
-
-        Args:
-            urgency: Only this urgency, or all if empty or unknown.
-            search: Part of a case code, site or device, or a class name; not a pattern.
-            limit: Most cases returned.
-            offset: Cases to skip.
-        """
-        matching: list[ColumnElement[bool]] = []
-        if search:
-            part = search.strip()
-            matching.append(
-                or_(
-                    CaseRow.code.icontains(part, autoescape=True),
-                    CaseRow.site.icontains(part, autoescape=True),
-                    CaseRow.devices.icontains(part, autoescape=True),
-                    CaseRow.leading == part.upper(),
-                    CaseRow.leading == part.lower(),
-                )
-            )
+    def worklist(
+        self,
+        wanted: CaseFilter = EVERY_CASE,
+        *,
+        urgency: str = "",
+        search: str = "",
+        limit: int = 100,
+        offset: int = 0,
+        after: Key | None = None,
+        before: Key | None = None,
+    ) -> Worklist:
+        """Return one page of the worklist; see `read_worklist`."""
+        if urgency or search:
+            wanted = replace(wanted, urgency=urgency, search=search)
         with self._record.snapshot() as session:
-            counted = session.execute(
-                select(CaseRow.urgency, func.count()).where(*matching).group_by(CaseRow.urgency)
-            )
-            by_urgency = dict.fromkeys(URGENCIES, 0) | {row[0]: row[1] for row in counted}
-            where = [*matching, CaseRow.urgency == urgency] if urgency in URGENCIES else matching
-            cases = session.scalars(
-                select(CaseRow)
-                .where(*where)
-                .order_by(CaseRow.urgency_rank, CaseRow.stat.desc(), CaseRow.opened_at, CaseRow.id)
-                .limit(limit)
-                .offset(offset)
-            ).all()
-            simulated = session.scalar(select(CaseRow.id).where(CaseRow.simulated).limit(1)) is not None
-        total = by_urgency[urgency] if urgency in URGENCIES else sum(by_urgency.values())
-        return Worklist(cases, total, by_urgency, simulated)
+            return read_worklist(session, wanted, limit=limit, offset=offset, after=after, before=before)
 
-    def latest_frames(self, case_ids: Sequence[int], *, each: int) -> dict[int, list[FrameRow]]:
-        """Return up to ``each`` newest recorded frames of every case, newest first."""
+    def latest_frames(self, case_ids: Sequence[int], *, each: int) -> dict[int, list[str]]:
+        """Return the ids of up to ``each`` newest recorded frames of every case, newest first."""
         place = func.row_number().over(partition_by=FrameRow.case_id, order_by=FrameRow.captured_at.desc())
         ranked = (
-            select(FrameRow.frame_id, place.label("place"))
+            select(FrameRow.frame_id, FrameRow.case_id, place.label("place"))
             .where(FrameRow.case_id.in_(case_ids), FrameRow.recorded_at.is_not(None))
             .subquery()
         )
-        found: dict[int, list[FrameRow]] = {}
+        found: dict[int, list[str]] = {}
         with self._record.session() as session:
-            rows = session.scalars(
-                select(FrameRow)
-                .join(ranked, ranked.c.frame_id == FrameRow.frame_id)
+            rows = session.execute(
+                select(ranked.c.case_id, ranked.c.frame_id)
                 .where(ranked.c.place <= each)
-                .options(selectinload(FrameRow.diagnoses))
-                .order_by(FrameRow.captured_at.desc())
+                .order_by(ranked.c.case_id, ranked.c.place)
             )
-            for frame in rows:
-                found.setdefault(frame.case_id, []).append(frame)
+            for case_id, frame_id in rows:
+                found.setdefault(case_id, []).append(frame_id)
         return found
 
     def cases_with_code(self, code: str) -> Sequence[CaseRow]:
@@ -143,6 +109,10 @@ class RecordReader:
                 .where(FrameRow.frame_id == frame_id)
                 .options(selectinload(FrameRow.diagnoses), selectinload(FrameRow.case))
             )
+
+    def snapshot(self) -> AbstractContextManager[Session]:
+        """Give a session whose reads all see one moment, for tables that this class does not know."""
+        return self._record.snapshot()
 
     def image_path(self, frame: FrameRow) -> Path:
         """Return where the frame's image lies."""
@@ -179,9 +149,21 @@ class RecordReader:
             )
 
     def missing(self) -> list[Missing]:
-        """Return what each device's open numbers say: frames that never came, and frames on their way."""
+        """Return what each device's open numbers say: frames that never came, and frames on their way.
+
+        Every page shows the number, and it changes by waiting alone: an answer is used for two seconds, or until dead
+        letters or states have come.
+        """
+        return self._missing.get(self._find_missing)
+
+    def _find_missing(self) -> list[Missing]:
         with self._record.snapshot() as session:
             return find_missing(session, now=now())
+
+    def forget(self) -> None:
+        """Read anew what was kept for a moment: dead letters or states have come."""
+        self._missing.forget()
+        self._rejected.forget()
 
     def rejection_of(self, frame_id: str) -> RejectionRow | None:
         """Return the latest dead letter of a frame, or none."""
@@ -194,7 +176,10 @@ class RecordReader:
             )
 
     def rejected(self) -> int:
-        """Return how many frames were rejected and not recorded after all."""
+        """Return how many frames were rejected and not recorded after all; used for two seconds, as `missing`."""
+        return self._rejected.get(self._count_rejected)
+
+    def _count_rejected(self) -> int:
         distinct = func.coalesce(RejectionRow.frame_id, RejectionRow.payload_sha256).distinct()
         with self._record.session() as session:
             return (
@@ -251,84 +236,22 @@ class RecordReader:
             return session.scalars(select(TallyRow).order_by(TallyRow.name, TallyRow.count.desc())).all()
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures of the whole record.
+        """Return the figures of the whole record; see `summarise`.
 
-        ``referred`` counts recorded frames that the model leaves to a person.
-        ``duplicates`` counts what a clinician would see twice, as the tables have it: rows beyond the first of one frame
-        and model, and recorded frames whose very image the case already holds under another frame id. ``redelivered``
-        counts messages that came again and changed nothing: at-least-once delivery at work, and no fault. ``missing``
-        counts frames that devices numbered and that never came, ``on_the_way`` numbers that may still be in their spools.
+        Counting a million rows takes seconds, so that an answer that took long is used for as long as twenty times that.
         """
-        with self._record.snapshot() as session:
-            frames = session.scalar(select(func.count()).select_from(FrameRow)) or 0
-            recorded = session.scalar(select(func.count()).where(FrameRow.recorded_at.is_not(None))) or 0
-            diagnoses = session.scalar(select(func.count()).where(DiagnosisRow.joined)) or 0
-            pairs = session.scalar(
-                select(func.count()).select_from(
-                    select(DiagnosisRow.frame_id, DiagnosisRow.weights_sha256)
-                    .where(DiagnosisRow.joined)
-                    .distinct()
-                    .subquery()
-                )
-            )
-            images = session.scalar(
-                select(func.count()).select_from(
-                    select(FrameRow.case_id, FrameRow.image_sha256)
-                    .where(FrameRow.recorded_at.is_not(None))
-                    .distinct()
-                    .subquery()
-                )
-            )
-            refused = exists().where(RejectionRow.frame_id == FrameRow.frame_id)
-            pending_frames = session.scalar(
-                select(func.count()).where(FrameRow.recorded_at.is_(None), ~refused)
-            )
-            pending_diagnoses = (
-                session.scalar(select(func.count()).where(DiagnosisRow.joined.is_(False))) or 0
-            )
-            sums = session.execute(select(TallyRow.name, func.sum(TallyRow.count)).group_by(TallyRow.name))
-            tallies = {name: int(number) for name, number in sums}
-            times = session.execute(
-                select(FrameRow.captured_at, FrameRow.recorded_at)
-                .where(FrameRow.recorded_at.is_not(None))
-                .order_by(FrameRow.recorded_at.desc())
-                .limit(LATENCY_SAMPLE)
-            ).all()
-            last = session.scalar(select(DiagnosisRow).order_by(DiagnosisRow.id.desc()).limit(1))
-            cases = session.scalar(select(func.count()).select_from(CaseRow)) or 0
-            referred = session.scalar(select(func.sum(CaseRow.referred))) or 0
-            simulated = session.scalar(select(CaseRow.id).where(CaseRow.simulated).limit(1)) is not None
-            missing = find_missing(session, now=now())
-        latencies = sorted(
-            max(0.0, (end - start).total_seconds() * 1000) for start, end in times if end is not None
-        )
+        kept = self._summary.get(self._summarise)
+        missing = self.missing()
         return {
-            "cases": cases,
-            "frames": frames,
-            "recorded": recorded,
-            "referred": int(referred),
-            "duplicates": diagnoses - (pairs or 0) + recorded - (images or 0),
-            "redelivered": tallies.get("redelivered", 0),
-            "pending": (pending_frames or 0) + pending_diagnoses,
-            "pending_frames": pending_frames or 0,
-            "pending_diagnoses": pending_diagnoses,
+            **kept,
             "rejected": self.rejected(),
             "missing": sum(one.count for one in missing),
             "on_the_way": sum(one.on_the_way for one in missing),
-            "conflicts": tallies.get("conflict", 0),
-            "malformed": tallies.get("malformed", 0),
-            "latency_ms": {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)},
-            "engine": last.model.get("engine") if last else None,
-            "model": f"{last.model['name']} {last.model['version']}" if last else None,
-            "simulated": simulated,
         }
 
-
-def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """Return the value below which ``share`` of the sorted values lie (nearest rank), or none if there are none."""
-    if not ordered:
-        return None
-    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
+    def _summarise(self) -> dict[str, Any]:
+        with self._record.snapshot() as session:
+            return summarise(session)
 
 
 def _unresolved() -> ColumnElement[bool]:

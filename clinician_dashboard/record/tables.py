@@ -68,24 +68,45 @@ class CaseRow(Table):
     __tablename__ = "cases"
     __table_args__ = (
         UniqueConstraint("site", "code"),
-        Index("ix_cases_worklist", "urgency_rank", "opened_at"),
+        # The worklist in its order, with all that it is filtered by: no row of the table is read for what is not shown.
+        Index(
+            "ix_cases_place", "place", "opened_at", "id", "status", "site", "leading", "claimed_by", "code"
+        ),
+        Index(
+            "ix_cases_claimed_by",
+            "claimed_by",
+            sqlite_where=text("claimed_by IS NOT NULL"),
+            postgresql_where=text("claimed_by IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     site: Mapped[str] = mapped_column(String(48))
     code: Mapped[str] = mapped_column(String(40))
-    devices: Mapped[str] = mapped_column(Text, default="")
+    devices: Mapped[str] = mapped_column(Text, default="", active_history=True)
     stat: Mapped[bool] = mapped_column(default=False)
     opened_at: Mapped[datetime] = mapped_column(doc="the first capture")
-    changed_at: Mapped[datetime] = mapped_column(doc="the last change of the row")
+    changed_at: Mapped[datetime] = mapped_column(index=True, doc="the last change of the row")
     first_result_at: Mapped[datetime | None] = mapped_column(default=None)
     revision: Mapped[int] = mapped_column(default=0, doc="rises with each change")
-    simulated: Mapped[bool] = mapped_column(default=False)
+    simulated: Mapped[bool] = mapped_column(default=False, active_history=True)
     recorded: Mapped[int] = mapped_column(default=0)
     waiting: Mapped[int] = mapped_column(default=0)
     referred: Mapped[int] = mapped_column(default=0)
-    urgency: Mapped[str] = mapped_column(String(10), default="waiting", index=True)
+    urgency: Mapped[str] = mapped_column(String(10), default="waiting", active_history=True)
     urgency_rank: Mapped[int] = mapped_column(default=4)
+    status: Mapped[str] = mapped_column(
+        String(12),
+        default="unclaimed",
+        server_default="unclaimed",
+        active_history=True,
+        doc="of its review: unclaimed, claimed, signed, or amend where a signed one needs it",
+    )
+    claimed_by: Mapped[str | None] = mapped_column(String(80), default=None)
+    signed_at: Mapped[datetime | None] = mapped_column(default=None)
+    place: Mapped[int] = mapped_column(
+        default=9, server_default="9", doc="in the worklist: by urgency, stat first; signed ones at the end"
+    )
     decision: Mapped[str] = mapped_column(String(10), default="refer")
     leading: Mapped[str | None] = mapped_column(String(10), default=None)
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)

@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session
 
 from broker_config.messages import now
 from clinician_dashboard.errors import RecordError
-from clinician_dashboard.record.case_summary import recount
+from clinician_dashboard.record.case_summary import apply_result, recount
 from clinician_dashboard.record.ledger import Ledger
 from clinician_dashboard.record.schema import Table
+from clinician_dashboard.record.sums import recount_days
 from clinician_dashboard.record.tables import RECORD_VERSION, CaseRow, FrameRow, RecordInfo, RejectionRow
+from clinician_dashboard.record.writing import recount_worklist
 
 logger = logging.getLogger(__name__)
 
@@ -103,9 +105,14 @@ def _derive(connection: Connection) -> None:
     """Compute what the record keeps of its frames: each case's sums, and the ledger."""
     with Session(connection, autoflush=False, join_transaction_mode="rollback_only") as session:
         for case_id in session.scalars(select(CaseRow.id)).all():
-            recount(session, session.get_one(CaseRow, case_id))
+            case = session.get_one(CaseRow, case_id)
+            recount(session, case)
+            apply_result(case, stopped=())
             session.flush()
             session.expunge_all()
+        recount_days(session)
+        session.flush()
+        recount_worklist(session)
         _begin_ledger(session)
         session.flush()
 

@@ -82,7 +82,7 @@ class CaseLine:
     case: CaseRow
     headline: str
     bar: Bar | None
-    thumbnails: Sequence[FrameRow]
+    thumbnails: Sequence[str]
     result_after_s: float | None
 
 
@@ -164,7 +164,7 @@ def frame_card(listed: ListedFrame) -> FrameCard:
     )
 
 
-def case_line(case: CaseRow, thumbnails: Sequence[FrameRow]) -> CaseLine:
+def case_line(case: CaseRow, thumbnails: Sequence[str]) -> CaseLine:
     """Return a case's line in the worklist."""
     bars = class_bars(case.result.get("shares", {}), leading=case.leading)
     after = (case.first_result_at - case.opened_at).total_seconds() if case.first_result_at else None
