@@ -1,12 +1,13 @@
 """What the pages and the API ask of the record. Every answer is read, never computed from memory."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import Session, selectinload
 
 from broker_config.messages import now
 from clinician_dashboard.record.database import Record

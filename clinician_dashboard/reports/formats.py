@@ -12,7 +12,8 @@ from clinician_dashboard.record.reader import RecordReader
 from clinician_dashboard.reports import dicom, fhir, hl7, pdf
 from clinician_dashboard.reports.case_report import CaseReport
 from clinician_dashboard.reports.fhir_parts import Release
-from clinician_dashboard.reports.gather import gather, gather_frame, read_images, software_version
+from clinician_dashboard.reports.gather import gather, gather_frame, read_images
+from clinician_dashboard.reports.gather_parts import software_version
 
 _AT_ONCE = threading.BoundedSemaphore(2)
 """Reports made at the same time: each holds pictures in memory."""
@@ -82,7 +83,9 @@ def available() -> tuple[str, ...]:
     )
 
 
-def make_report(reader: RecordReader, code: str, name: str, *, site: str = "") -> Made:
+def make_report(
+    reader: RecordReader, code: str, name: str, *, site: str = "", version: int | None = None
+) -> Made:
     """Read a case and make one report of it. What breaks its own standard is not handed out.
 
     Args:
@@ -90,13 +93,14 @@ def make_report(reader: RecordReader, code: str, name: str, *, site: str = "") -
         code: The case code.
         name: One of `FORMATS`.
         site: Whose case, where several sites use the code.
+        version: A signed version; 0 for the preliminary state; the newest there is if none is given.
 
     Raises:
         ReportError: If there is no such case, a library is missing, or the report would be invalid.
     """
     form = FORMATS[name]
     with _AT_ONCE:
-        report = gather(reader, code, site=site, made_at=now())
+        report = gather(reader, code, site=site, made_at=now(), version=version)
         images = read_images(reader, pdf.pictured_frames(report)) if form.pictured else {}
         content = form.make(report, images)
     return Made(

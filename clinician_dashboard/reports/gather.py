@@ -1,23 +1,27 @@
 """Reading a `CaseReport` from the record."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from importlib import metadata
-from typing import Any, cast
+from typing import cast
 
 from clinician_dashboard.case_result import Totals
 from clinician_dashboard.record.frame_list import FrameList, FrameState, ListedFrame
 from clinician_dashboard.record.reader import RecordReader
-from clinician_dashboard.record.tables import CaseRow, DiagnosisRow
+from clinician_dashboard.record.tables import CaseRow
 from clinician_dashboard.reports.case_report import (
     CaseReport,
-    Referral,
     ReportFrame,
-    ReportModel,
     choose_frames,
 )
 from clinician_dashboard.reports.errors import AmbiguousCase, NoSuchCase, ReportError
+from clinician_dashboard.reports.gather_parts import (
+    counting,
+    frame_of,
+    model_of,
+    referrals_of,
+    software_version,
+)
+from clinician_dashboard.reports.gather_signed import gather_signed
 from clinician_dashboard.web import words
 
 LISTED = 60
@@ -27,22 +31,32 @@ LOOKED_AT = 200
 """Of the case's frames, and again of its referred frames, the first so many are looked at to choose from."""
 
 ATTEMPTS = 5
+PRELIMINARY = 0
+"""Stands for the state that nobody has signed, where a version is asked for."""
 
 
-def gather(reader: RecordReader, code: str, *, site: str = "", made_at: datetime) -> CaseReport:
-    """Return what the record knows of a case, all of one moment.
+def gather(
+    reader: RecordReader, code: str, *, site: str = "", made_at: datetime, version: int | None = None
+) -> CaseReport:
+    """Return what the record knows of a case, all of one moment; of a signed case, what was signed.
 
     Args:
         reader: Of an open record.
         code: The case code.
         site: Whose; needed only where several sites use the same code.
         made_at: The report's own time.
+        version: A signed version; 0 for the preliminary state; the newest signed one, or else the preliminary, if none is given.
 
     Raises:
-        NoSuchCase: If the record has none of that code.
+        NoSuchCase: If the record has none of that code, or the case no such version.
         AmbiguousCase: If several sites have one and ``site`` chooses none.
         ReportError: If the case changed each time that it was read.
     """
+    if version != PRELIMINARY:
+        case = _find(reader, code, site=site)
+        signed = gather_signed(reader, case, version=version, made_at=made_at)
+        if signed is not None:
+            return signed
     for _attempt in range(ATTEMPTS):
         case = _find(reader, code, site=site)
         listed = reader.frames_of(case.id, page_size=LOOKED_AT)
@@ -75,17 +89,9 @@ def gather_frame(reader: RecordReader, frame_id: str) -> tuple[str, str, ReportF
     row = reader.frame(frame_id)
     if row is None:
         raise NoSuchCase("no such frame")
-    answered = _counting(row.diagnoses)
+    answered = counting(row.diagnoses)
     state = cast("FrameState", answered.decision) if answered else "waiting"
-    return row.case.site, row.case.code, _frame(ListedFrame(0, state, row))
-
-
-def software_version() -> str:
-    """Return this program's version."""
-    try:
-        return metadata.version("hemolink")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return row.case.site, row.case.code, frame_of(ListedFrame(0, state, row))
 
 
 def _find(reader: RecordReader, code: str, *, site: str) -> CaseRow:
@@ -108,8 +114,8 @@ def _is_code(text: str) -> bool:
 
 def _report(case: CaseRow, listed: FrameList, referred: FrameList, *, made_at: datetime) -> CaseReport:
     result = Totals.from_fields(case.totals or {}).result()
-    refusals = [_frame(one) for one in referred.frames]
-    known = {frame.frame_id: frame for frame in (*map(_frame, listed.frames), *refusals)}
+    refusals = [frame_of(one) for one in referred.frames]
+    known = {frame.frame_id: frame for frame in (*map(frame_of, listed.frames), *refusals)}
     frames = choose_frames(list(known.values()), LISTED, leading=result.leading)
     return CaseReport(
         site=case.site,
@@ -127,69 +133,8 @@ def _report(case: CaseRow, listed: FrameList, referred: FrameList, *, made_at: d
         workers=tuple(sorted({frame.worker for frame in frames if frame.worker})),
         by_state=listed.by_state,
         frames=frames,
-        referrals=_referrals([one.row.diagnoses for one in referred.frames]),
+        referrals=referrals_of([one.row.diagnoses for one in referred.frames]),
         referrals_seen=len(refusals),
-        models=tuple(_model(diagnosis.model, diagnosis.weights_sha256) for diagnosis in listed.models),
+        models=tuple(model_of(diagnosis.model, diagnosis.weights_sha256) for diagnosis in listed.models),
         software=software_version(),
-    )
-
-
-def _frame(listed: ListedFrame) -> ReportFrame:
-    row = listed.row
-    diagnosis = _counting(row.diagnoses)
-    flags = list(row.quality.get("flags", ()))
-    if diagnosis:
-        flags += [flag for flag in diagnosis.quality.get("flags", ()) if flag not in flags]
-    return ReportFrame(
-        number=listed.number,
-        frame_id=row.frame_id,
-        device=row.device,
-        captured_at=row.captured_at,
-        state=listed.state,
-        prediction=diagnosis.prediction if diagnosis else None,  # type: ignore[arg-type]
-        probabilities=dict(diagnosis.probabilities) if diagnosis else {},  # type: ignore[arg-type]
-        reasons=tuple(words.reason(text)[1] for text in diagnosis.reasons) if diagnosis else (),
-        flags=tuple(words.flag(flag) for flag in flags),
-        simulated=words.simulated(row, diagnosis),
-        encoding=row.encoding,
-        width=row.width,
-        height=row.height,
-        pixel_size_um=row.pixel_size_um,
-        image_sha256=row.image_sha256,
-        worker=diagnosis.worker if diagnosis else "",
-        weights_sha256=diagnosis.weights_sha256 if diagnosis else "",
-        activation=tuple(tuple(line) for line in diagnosis.activation) if diagnosis else (),
-    )
-
-
-def _counting(diagnoses: Sequence[DiagnosisRow]) -> DiagnosisRow | None:
-    joined = [diagnosis for diagnosis in diagnoses if diagnosis.joined]
-    return joined[-1] if joined else None
-
-
-def _referrals(answers: Sequence[Sequence[DiagnosisRow]]) -> tuple[Referral, ...]:
-    """Count the reasons of referred frames. Sentences of one code may carry figures: the first stands for all."""
-    counts: Counter[str] = Counter()
-    firsts: dict[str, tuple[str, str]] = {}
-    for diagnoses in answers:
-        diagnosis = _counting(diagnoses)
-        if diagnosis is None:
-            continue
-        for key, told in {
-            (words.reason(text)[0] or text): words.reason(text) for text in diagnosis.reasons
-        }.items():
-            counts[key] += 1
-            firsts.setdefault(key, told)
-    return tuple(Referral(*firsts[key], frames=number) for key, number in counts.most_common())
-
-
-def _model(fields: Mapping[str, Any], weights_sha256: str) -> ReportModel:
-    return ReportModel(
-        name=fields["name"],
-        version=fields["version"],
-        weights_sha256=weights_sha256,
-        architecture=fields.get("architecture", ""),
-        engine=fields.get("engine", ""),
-        training_data=fields.get("training_data", ""),
-        simulated=bool(fields.get("simulated")),
     )
