@@ -10,8 +10,10 @@ from click.testing import CliRunner
 from model_zoo.commands import model
 from model_zoo.compared.features import BLOCKS, all_features, shape_features, stockwell_features
 from model_zoo.compared.genetic import GeneticSelection
+from model_zoo.compared.grasshopper import GrasshopperWeights, moved
 from model_zoo.compared.medoids import MedoidClassifier
 from model_zoo.compared.methods import METHODS
+from model_zoo.compared.sinecosine import SineCosineNetwork, swung
 from smear_simulator import write_dataset
 
 pytestmark = pytest.mark.torch
@@ -43,7 +45,7 @@ def test_every_method_is_a_row_on_both_paths(tmp_path):
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout.strip().splitlines()[-1])
     assert [row["method"] for row in report["methods"]] == [method.name for method in METHODS]
-    assert len(METHODS) == 11
+    assert len(METHODS) == 13
     assert report["simulated"]
     for row in report["methods"]:
         for path in ("as_published", "honest"):
@@ -68,6 +70,30 @@ def test_the_genetic_algorithm_keeps_what_tells_classes_apart():
     assert chosen.chosen_[:3].sum() >= 2
     assert chosen.chosen_.mean() < 0.7
     assert (chosen.predict(features[120:]) == labels[120:]).mean() > 0.8
+
+
+def test_grasshoppers_weigh_what_tells_classes_apart():
+    from sklearn.svm import SVC  # noqa: PLC0415
+
+    features, labels = blobs()
+    found = GrasshopperWeights(SVC(), rounds=10).fit(features[:120], labels[:120])
+    assert found.weights_[:3].mean() > found.weights_[5:].mean()
+    assert (found.predict(features[120:]) == labels[120:]).mean() > 0.75
+    places = np.random.default_rng(0).random((6, 4))
+    best = np.full(4, 0.5)
+    near, far = (np.abs(moved(places, best, zone=zone) - best).max() for zone in (1e-4, 1.0))
+    assert near < 1e-3 < far
+
+
+def test_sines_and_cosines_settle_on_the_best_place():
+    rng = np.random.default_rng(1)
+    best = np.array([-3.0, 4.0, 6.0])
+    places = rng.uniform(-1, 1, (8, 3)) + best
+    still = swung(places, best, amplitude=0.0, rng=rng)
+    assert np.allclose(still, np.clip(places, [-3.7, 3, 5], [-2, 5, 7.5]))
+    pictures = np.repeat(np.eye(2, dtype=np.float32)[np.arange(40) % 2], 1536, axis=1)
+    found = SineCosineNetwork(agents=2, rounds=1, short=1, epochs=6).fit(pictures, np.arange(40) % 2)
+    assert (found.predict(pictures) == np.arange(40) % 2).all()
 
 
 def test_medoids_are_real_rows_and_carry_names():
