@@ -15,6 +15,7 @@ from model_zoo.audit.command import audit
 from model_zoo.audit.compare_command import compare
 from model_zoo.datasets.command import manifest
 from model_zoo.distillation_command import distil
+from model_zoo.guard_command import guard_check
 from model_zoo.packaging_command import package
 from model_zoo.report.command import evaluate
 from model_zoo.study.command import study
@@ -55,6 +56,7 @@ model.add_command(distil)
 model.add_command(transfer)
 model.add_command(evaluate)
 model.add_command(package)
+model.add_command(guard_check)
 
 
 @model.command(name="list")

@@ -17,6 +17,9 @@ SIGMAS: Final = (2, 4, 8)
 
 DEFOCUS_UM: Final = (3, 6, 12)
 MAGNIFICATIONS: Final = (0.5, 0.7, 1.4, 2.0)
+SIMULATED_KINDS: Final = 1 + len(SIGMAS) + len(DEFOCUS_UM) + len(MAGNIFICATIONS)
+"""How many strange frames a simulated patient gives."""
+
 BLANK: Final = "blank"
 INSIDE: Final = "inside"
 """Kind of the simulated frames as they should be."""
@@ -44,12 +47,19 @@ def imitated(
             yield Strange(kind, change(image), -1 if kind == BLANK else label, group)
 
 
-def simulated(patients: int, *, seed: int) -> Iterator[Strange]:
-    """Every kind of one field each of fresh simulated patients, patient by patient; `inside` are the same as they should be."""
+def simulated(patients: int, *, seed: int, strange: int | None = None) -> Iterator[Strange]:
+    """One field each of fresh simulated patients as it should be (`inside`), and every kind of strange one.
+
+    Args:
+        patients: How many.
+        seed: Of patients and pictures.
+        strange: How many of them, spread evenly, give strange ones too; all otherwise.
+    """
     from model_zoo.labels import LABELS  # noqa: PLC0415
     from smear_simulator import Microscope, population  # noqa: PLC0415
     from smear_simulator.optics import Faults  # noqa: PLC0415
 
+    chosen = set(np.linspace(0, patients - 1, patients if strange is None else strange).astype(int).tolist())
     for number, patient in enumerate(population(patients, seed=seed)):
         label = LABELS.index(patient.disease)
 
@@ -65,6 +75,8 @@ def simulated(patients: int, *, seed: int) -> Iterator[Strange]:
 
         plain = look()
         yield Strange(INSIDE, plain, label, number)
+        if number not in chosen:
+            continue
         yield Strange(BLANK, look(blank=1.0), -1, number)
         for sigma in SIGMAS:
             yield Strange(

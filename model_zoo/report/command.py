@@ -34,6 +34,13 @@ _FEWEST: Final = 4
     show_default=True,
     help="Frames on which the activation maps are checked, 4 or more; 0 for none.",
 )
+@click.option(
+    "--strange",
+    type=click.IntRange(0),
+    default=40,
+    show_default=True,
+    help="Frames to make blank, blurred and wrongly magnified ones of; 0 for none.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of every choice.")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="A manifest.csv, or its folder: figures only, no report."
@@ -50,6 +57,7 @@ def evaluate(
     manifest: Path | None,
     out: Path | None,
     explanations: int,
+    strange: int,
     seed: int,
     data: Path | None,
     run: Path | None,
@@ -85,7 +93,9 @@ def evaluate(
         try:
             if manifest is not None and out is not None:
                 with Steps(sys.stderr, hidden=quiet) as steps:
-                    answer = _report(predictor, manifest, out, explanations, seed, steps)
+                    answer = _report(
+                        predictor, manifest, out, steps, explanations=explanations, strange=strange, seed=seed
+                    )
                 click.echo(json.dumps(answer) if as_json else _described(answer))
                 return
             if data is not None:
@@ -102,12 +112,12 @@ def evaluate(
 
 
 def _report(
-    predictor: "Predictor", manifest: Path, out: Path, explanations: int, seed: int, steps: Steps
+    predictor: "Predictor", manifest: Path, out: Path, steps: Steps, **choices: int
 ) -> dict[str, Any]:
     from model_zoo.report.files import write_report  # noqa: PLC0415
     from model_zoo.report.run import evaluate_manifest  # noqa: PLC0415
 
-    report = evaluate_manifest(predictor, manifest, explanations=explanations, seed=seed, progress=steps.step)
+    report = evaluate_manifest(predictor, manifest, **choices, progress=steps.step)
     try:
         names = write_report(out, report)
     except OSError as error:
@@ -136,6 +146,12 @@ def _described(found: dict[str, Any]) -> str:
         ),
         f"{'calibration error':<44}{_figure(row['expected_calibration_error'], row['interval'])}",
     ]
+    if found["guard"]:
+        lines += [
+            f"{row['kind'] + ', let in':<44}{_figure(row['let_in']['value'], [row['let_in']['low'], row['let_in']['high']])}, AUROC "
+            f"{row['auroc']['value']:.4f} ({row['auroc']['low']:.3f} to {row['auroc']['high']:.3f})"
+            for row in found["guard"]["outside"]
+        ]
     lines += [
         f"{part['source'] + ', referred':<44}{_figure(part['referred']['value'], part['referred']['bootstrap'])} of "
         f"{part['frames']}"

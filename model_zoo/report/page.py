@@ -8,6 +8,12 @@ import numpy as np
 
 from model_zoo.report import plot
 from model_zoo.report.explanation_section import explanation_section
+from model_zoo.report.guard_section import (
+    acute_section,
+    expectation_section,
+    outside_section,
+    thresholds_section,
+)
 from model_zoo.report.html import document as whole
 from model_zoo.report.html import picture, table
 from model_zoo.report.performance_section import (
@@ -33,8 +39,11 @@ _SECTIONS: Final = (
     ("curves", "ROC and precision-recall"),
     ("calibration", "Are the probabilities right?"),
     ("refer", "Referring"),
+    ("acute", "Acute leukaemia that is missed"),
+    ("promised", "What the package expects of itself"),
     ("places", "By source and site"),
     ("distance", "How far from the training smears"),
+    ("limits-obeyed", "The limits that it obeys"),
     ("rivals", "Against simpler answers"),
     ("gallery", "Frames to look at"),
     ("explain", "Can the activation maps be believed?"),
@@ -58,8 +67,11 @@ def render(report: Report, *, files: Sequence[str]) -> str:
         "curves": curves_section(found),
         "calibration": calibration_section(found),
         "refer": refer_section(found),
+        "acute": acute_section(found),
+        "promised": expectation_section(found),
         "places": _places(found),
-        "distance": _distance(found),
+        "distance": _distance(found) + outside_section(found),
+        "limits-obeyed": thresholds_section(found),
         "rivals": _rivals(found),
         "gallery": _gallery(report.gallery),
         "explain": explanation_section(found["explanations"]),

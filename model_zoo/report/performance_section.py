@@ -14,6 +14,7 @@ _REASONS: Final = {
     "out_of_distribution": "unlike the training smears",
     "ambiguous": "two classes or more cannot be told apart",
     "no_class_certain": "no class is probable enough",
+    "acute_not_excluded": "acute leukaemia is not excluded",
 }
 
 

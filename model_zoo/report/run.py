@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model_zoo.datasets.manifest import load_image
 from model_zoo.evaluation import measure
 from model_zoo.predictor import Predictor
-from model_zoo.report import curves, tables
+from model_zoo.report import curves, guard, tables
 from model_zoo.report.answers import Answers, answer, read_rows
 from model_zoo.report.explanation import explain
 from model_zoo.report.gallery import caption, choose, overlaid
@@ -21,6 +21,7 @@ from model_zoo.report.statements import expectation, limits, sources_and_classes
 
 SCHEMA: Final = "hemolink.evaluation/1"
 GALLERY: Final = 6
+STRANGE: Final = 40
 Say = Callable[[str, int, int], None]
 
 
@@ -49,7 +50,13 @@ class Report:
 
 
 def evaluate_manifest(
-    predictor: Predictor, manifest: Path, *, explanations: int, seed: int, progress: Say
+    predictor: Predictor,
+    manifest: Path,
+    *,
+    explanations: int,
+    strange: int = STRANGE,
+    seed: int,
+    progress: Say,
 ) -> Report:
     """Evaluate a started predictor on a manifest.
 
@@ -57,6 +64,7 @@ def evaluate_manifest(
         predictor: Started.
         manifest: A manifest.csv, or its folder.
         explanations: Frames on which the activation maps are checked; 0 leaves the checks out.
+        strange: Frames to make blank, blurred and wrongly magnified ones of; 0 leaves them out.
         seed: Of every choice.
         progress: Told what is going on, how much is done, and how much there is.
 
@@ -114,6 +122,15 @@ def evaluate_manifest(
         "per_source": tables.by_place(everything, everything.sources, kind="source", seed=seed),
         "per_site": tables.by_place(everything, sites, kind="site", seed=seed) if any(sites) else [],
         "out_of_distribution": _distances(everything, card.out_of_distribution.threshold),
+        "thresholds": guard.thresholds(card),
+        "guard": guard.trial(
+            predictor,
+            everything,
+            statement=metrics.statement,
+            strange=strange,
+            seed=seed,
+            progress=progress,
+        ),
         "rivals": rivals(labelled, again, preprocessing=card.preprocessing, seed=seed, progress=progress),
         "card": {
             "macro_accuracy": as_row(card.metrics.macro_accuracy),
@@ -127,10 +144,13 @@ def evaluate_manifest(
         "metrics": metrics.model_dump(mode="json"),
         "explanations": _explanations(predictor, everything, explanations, seed=seed, progress=progress),
     }
+    document["promised"] = guard.promised(card, document["outcomes"], labelled)
     document["expectation"] = expectation(
         document["outcomes"], sorted(set(labelled.sources)), simulated=simulated
     )
-    document["limits"] = limits(everything, document, model_simulated=card.simulated)
+    document["limits"] = limits(
+        everything, document, model_simulated=card.simulated, trained=document["thresholds"]["trained"]
+    )
     return Report(document, _frames(everything), _gallery(everything, seed=seed))
 
 

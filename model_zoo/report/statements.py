@@ -57,13 +57,16 @@ def sources_and_classes(answers: Answers) -> dict[str, Any]:
     }
 
 
-def limits(answers: Answers, tables: dict[str, Any], *, model_simulated: bool) -> list[str]:
+def limits(
+    answers: Answers, tables: dict[str, Any], *, model_simulated: bool, trained: Sequence[str]
+) -> list[str]:
     """What the report cannot show.
 
     Args:
         answers: Of all frames.
         tables: The report so far: `per_class` and `sources`.
         model_simulated: Whether the package was trained on simulated smears.
+        trained: The classes that it was trained on.
     """
     labelled = answers.taken(answers.labelled)
     said = []
@@ -82,7 +85,17 @@ def limits(answers: Answers, tables: dict[str, Any], *, model_simulated: bool) -
         )
     by_label = tables["sources"]["sources_by_class"]
     for row in tables["per_class"]:
-        said += _of_class(row, by_label.get(row["class"], []))
+        if row["class"] in trained:
+            said += _of_class(row, by_label.get(row["class"], []))
+        elif row["frames"]:
+            said.append(
+                f"{row['class']}: {row['frames']} frames of a class that the package was never trained on. It cannot name it: each of them is "
+                "referred, or reported as something else and counted as wrong."
+            )
+        else:
+            said.append(
+                f"{row['class']}: the package was never trained on it, and there is no frame of it here."
+            )
     unlabelled = len(answers) - len(labelled)
     if unlabelled:
         said.append(
