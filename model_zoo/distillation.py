@@ -90,6 +90,7 @@ def distil(
     teacher.to(device, memory_format=torch.channels_last).eval()
     student.to(device, memory_format=torch.channels_last).train()
     translator = nn.Linear(student.head.in_features, teacher.head.in_features).to(device)
+    nn.init.zeros_(translator.weight)  # the first answer is the mean
     sampler = FieldSampler(
         store,
         indices,

@@ -49,7 +49,9 @@ def laboratories(tmp_path_factory) -> Path:
                     writer.writerow([name, source, label, f"{label}-{number // 2}"])
         for number in range(8):
             name = f"elsewhere-{number}.png"
-            cv2.imwrite(str(folder / name), rng.integers(0, 255, (96, 96, 3)).astype(np.uint8) * (0, 1, 0))
+            noise = rng.integers(0, 255, (96, 96, 3), np.uint8)
+            noise[:, :, ::2] = 0
+            cv2.imwrite(str(folder / name), noise)
             writer.writerow([name, "elsewhere", "", f"unknown-{number}"])
     return folder
 
@@ -138,6 +140,22 @@ def test_on_real_smears_no_unseen_laboratory_is_reported_and_wrong_beyond_the_li
     assert inside["referred"]["value"] <= 0.15
     assert inside["error_among_reported"]["value"] <= 0.03
     assert "Not trained: CLL, CML" in made["card"]["training_data"]["statement"]
+
+
+def test_another_network_learns_the_features_and_can_start_from_them(laboratories, run, tmp_path):
+    from model_zoo.architecture import SmearNetwork, load_pretrained  # noqa: PLC0415
+
+    out = tmp_path / "student.safetensors"
+    found = invoke(
+        *("distil", "--teacher", run, "--unlabelled", laboratories, "--patients", 0, "--out", out),
+        *("--epochs", 3, "--samples", 96, "--size", 32),
+    )
+    trained = json.loads((run / "run.json").read_text(encoding="utf-8"))["split"]["train"]
+    assert found["frames"] == len(trained) + 8  # neither calibration nor test frames are looked at
+    assert found["history"][-1]["loss"] < found["history"][0]["loss"]
+    origin = load_pretrained(SmearNetwork("resnet34"), out)
+    assert "efficientnet-lite0" in origin
+    assert "distilled" in origin
 
 
 def test_a_source_that_is_not_there_is_named(laboratories, run):
