@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from model_zoo.card import Expectation
+    from model_zoo.card import Estimate, Expectation
     from model_zoo.store import FrameStore
 
 _folder = click.Path(file_okay=False, path_type=Path)
@@ -59,7 +59,8 @@ SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 @click.option(
     "--keep-weights",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Take this weights file as it is: thresholds anew, the network's hash unchanged.",
+    help="Take this weights file as it is: thresholds anew, the network's hash unchanged. With --no-baseline, the baseline "
+    "of the card beside it is kept too.",
 )
 @click.option(
     "--transfer",
@@ -108,7 +109,9 @@ def package(
             further=further,
             outside={f"frames of {folder.name}": read_folder(folder) for folder in outside},
             weights=keep_weights,
-            baseline=baseline_accuracy(store, split)[0] if baseline else None,
+            baseline=baseline_accuracy(store, split)[0]
+            if baseline
+            else _kept_baseline(keep_weights, frames=len(split.test)),
             expectation=_expectation(transfer or run / TRANSFER_FILE, wanted=transfer is not None),
             progress=None if quiet else _said(),
         )
@@ -151,6 +154,16 @@ def read_folder(folder: Path) -> "list[NDArray[np.uint8]]":
             f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}): name a folder of frames"
         )
     return images
+
+
+def _kept_baseline(weights: Path | None, *, frames: int) -> "Estimate | None":
+    """The baseline in the card beside kept weights: it knows nothing of the network, and the split is the run's."""
+    from model_zoo.card import CARD_FILE, read_card  # noqa: PLC0415
+
+    if weights is None or not (weights.parent / CARD_FILE).is_file():
+        return None
+    metrics = read_card(weights.parent).metrics
+    return metrics.baseline_macro_accuracy if metrics is not None and metrics.frames == frames else None
 
 
 def _further(run: Path, store: "FrameStore", patients: int, *, seed: int, quiet: bool) -> "FrameStore | None":
