@@ -6,6 +6,8 @@ import threading
 from broker_config.process import announce_ports
 from broker_config.session import Session, Subscription
 from broker_config.topics import Topics
+from clinician_dashboard.access.access import Access
+from clinician_dashboard.access.door import FIRST_ADMIN
 from clinician_dashboard.feed import Feed
 from clinician_dashboard.ingest import Ingest
 from clinician_dashboard.metrics import Metrics
@@ -79,7 +81,10 @@ class Dashboard:
         self._pictures = Pictures(
             settings.directory / "cache" / "pictures", limit_bytes=settings.picture_cache_mb * 1_000_000
         )
+        self.access = Access(self._record, settings.sign_in)
+        """Users, sessions and tokens; of use once started."""
         context = Context(
+            access=self.access,
             reader=RecordReader(self._record),
             feed=self._feed,
             metrics=self._metrics,
@@ -101,12 +106,12 @@ class Dashboard:
 
     @property
     def exposure(self) -> str:
-        """That whoever reaches this machine can read every case, in one sentence; empty on a loopback address."""
+        """That passwords can be read on their way, in one sentence; empty on a loopback address."""
         if not self._web.exposed:
             return ""
         return (
-            f"there is no sign-in, and the pages listen on {self._settings.host} port {self._web.port}, beyond this machine: "
-            "whoever reaches that port reads every case. Set host to 127.0.0.1, or let only a proxy with sign-in reach it"
+            f"the pages listen on {self._settings.host} port {self._web.port}, beyond this machine, without TLS: whoever is on "
+            "the way can read passwords and cases. Let only a proxy with TLS reach that port, or set host to 127.0.0.1"
         )
 
     def ready(self) -> tuple[bool, str]:
@@ -130,8 +135,10 @@ class Dashboard:
         self._record.start()
         self._pictures.start()
         try:
+            self.access.start()
             self._web.start()
         except BaseException:
+            self.access.stop()
             self._record.stop()
             raise
         self._ingest.start()
@@ -141,6 +148,8 @@ class Dashboard:
         logger.info("the pages are at http://%s:%d/", self._settings.host, self._web.port)
         if self.exposure:
             logger.warning("%s", self.exposure)
+        if not self.access.has_users:
+            logger.warning("%s", FIRST_ADMIN)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set."""
@@ -155,6 +164,7 @@ class Dashboard:
         self._session.stop(timeout_s=3.0)
         self._feed.close()  # ends the pages' live lines, which would hold the web server open
         self._web.stop()
+        self.access.stop()
         self._record.stop()
 
     def _on_applied(self, applied: Applied) -> None:

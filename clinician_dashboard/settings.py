@@ -11,6 +11,7 @@ from broker_config.credentials import tls_context
 from broker_config.errors import TopicError
 from broker_config.settings import BrokerSettings, LogSettings, Section, TlsSettings
 from broker_config.topics import check_level
+from clinician_dashboard.access.settings import SignInSettings
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -58,6 +59,7 @@ class Settings(Section):
         ge=10,
         description="most that thumbnails and tiles may take in cache/ beside the record; they can be made again at any time",
     )
+    sign_in: SignInSettings = Field(SignInSettings(), description="how people sign in, and for how long")
     limits: RecordLimits = Field(RecordLimits(), description="bounds of what may wait for its other half")
     log: LogSettings = Field(LogSettings(), description="how to log")
 

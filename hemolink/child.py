@@ -30,6 +30,9 @@ class Child:
         settings: What to write into its settings file.
         directory: The demo's folder; the daemon's own folder is ``settings["directory"]``.
         name: What to call it and its files, where several of one role run; the role unless given.
+
+    Attributes:
+        token: What `get` shows at the door, where the daemon has one; empty where it asks for none.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Child:
         self._port_path = Path(self._settings["directory"]) / f"{role}.port.json"
         self.log_path = directory / "logs" / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self.token = ""
 
     @property
     def process(self) -> subprocess.Popen[bytes] | None:
@@ -138,8 +142,10 @@ class Child:
         port = ports.get("monitor", ports.get("web"))
         if port is None:
             raise Unanswered("it has not said on which port it listens")
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
         try:
-            with _DIRECT.open(f"http://127.0.0.1:{port}{path}", timeout=timeout_s) as answer:
+            with _DIRECT.open(request, timeout=timeout_s) as answer:
                 body: bytes = answer.read()
                 return body
         except urllib.error.HTTPError as error:

@@ -21,6 +21,7 @@ from hemolink.demo_settings import (
     edge_settings,
     worker_settings,
 )
+from hemolink.entry import make_people, make_token
 from hemolink.errors import ChildDied, NotReady, Unanswered
 from hemolink.tally import Tally
 
@@ -75,6 +76,9 @@ class Demo:
         self._children: list[Child] = []
         self._broker: Broker | None = None
         self.address = ""
+        self.people: list[str] = []
+        """Who may sign in; all with `password`."""
+        self.password = ""
         self.tally = Tally()
 
     def start(self) -> None:
@@ -94,6 +98,7 @@ class Demo:
         dashboard.start()
         worker.start()
         self._await(dashboard, "the clinicians' page and the record")
+        self._let_in(dashboard)
         self.address = f"http://127.0.0.1:{dashboard.ports().get('web', 0)}/"
         self._await(worker, f"the worker with {self._options.model} (it compiles the model: some seconds)")
         if self._stopping.is_set():
@@ -155,6 +160,15 @@ class Demo:
         self._cleanup.callback(self._stop_part, role, lambda: self._stop_child(child))
         return child
 
+    def _let_in(self, dashboard: Child) -> None:
+        """Make a token for the demo's own counting, and users for whoever watches; both live in the record alone."""
+        if self._stopping.is_set():
+            return
+        directory = self._directory / "dashboard"
+        dashboard.token = make_token(directory, "demo")
+        if not self._options.once:
+            self.people, self.password = make_people(directory)
+
     def _await(self, child: Child, what: str) -> None:
         started = time.monotonic()
         self._console.live(f"  … {what}")
@@ -167,7 +181,14 @@ class Demo:
             source = "SIMULATED patients: no person, no slide."
         else:
             source = f"Frames from {self._options.images}."
-        self._console.box(f"Open  {self.address}", "", source, "Decision support, not a medical device.")
+        people = (
+            [f"Sign in as {', '.join(self.people)}", f"Password    {self.password}", ""]
+            if self.people
+            else []
+        )
+        self._console.box(
+            f"Open  {self.address}", *people, "", source, "Decision support, not a medical device."
+        )
         self._console.say("The run ends by itself." if self._options.once else "Ctrl-C stops everything.")
 
     # Watching

@@ -19,6 +19,7 @@ class UserRow(Table):
     role: Mapped[str] = mapped_column(String(20))
     password_hash: Mapped[str | None] = mapped_column(String(300), default=None, doc="argon2id")
     oidc_subject: Mapped[str | None] = mapped_column(String(300), unique=True, default=None)
+    must_change: Mapped[bool] = mapped_column(default=False, doc="an admin chose the password")
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime]
     changed_at: Mapped[datetime]
@@ -32,6 +33,9 @@ class SessionRow(Table):
     token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     csrf: Mapped[str] = mapped_column(String(64))
+    method: Mapped[str] = mapped_column(String(10), doc="password or oidc")
+    address: Mapped[str] = mapped_column(String(64), doc="of the client that signed in")
+    agent: Mapped[str] = mapped_column(String(200), doc="what that browser called itself")
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from clinician_dashboard.access.roles import Actor
+from clinician_dashboard.audit.anchor import follow
 from clinician_dashboard.audit.tables import AuditRow
 
 BEGINNING: Final = "0" * 64
 """What the first row names as the row before it."""
+_TURN: Final = 0x61756469  # key of PostgreSQL's lock, for the length of a transaction
 
 
 def append(
@@ -34,6 +36,8 @@ def append(
         details: More, as JSON; no password, no secret, no name of a patient.
     """
     session.flush()
+    if session.get_bind().dialect.name == "postgresql":  # a command may write beside the dashboard: no forks
+        session.execute(select(func.pg_advisory_xact_lock(_TURN)))
     last = session.execute(
         select(AuditRow.number, AuditRow.sha256).order_by(AuditRow.number.desc()).limit(1)
     ).first()
@@ -50,6 +54,7 @@ def append(
         sha256="",
     )
     row.sha256 = digest_of(row)
+    follow(session, row)
     session.add(row)
     session.flush()
     return row

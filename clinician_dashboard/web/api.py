@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import StringConstraints
 
+from clinician_dashboard.access.web import needs, saw_case
 from clinician_dashboard.web.context import Context
-from clinician_dashboard.web.events import stream
+from clinician_dashboard.web.events import Listener, stream
 from clinician_dashboard.web.picture_routes import add_pictures
 from clinician_dashboard.web.report_routes import add_reports
 from clinician_dashboard.web.views import (
@@ -22,6 +23,9 @@ from clinician_dashboard.web.views import (
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 MAX_LISTENERS = 256
 IMMUTABLE = "private, max-age=31536000, immutable"
+
+CASES = [Depends(needs("cases.read"))]
+FLEET = [Depends(needs("fleet.read"))]
 
 FrameId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
@@ -40,7 +44,7 @@ def api_router(context: Context) -> APIRouter:
 
 def _add_cases(router: APIRouter, context: Context) -> None:
 
-    @router.get("/summary")
+    @router.get("/summary", dependencies=FLEET)
     def summary() -> dict[str, Any]:
         """Figures of the whole record."""
         ready, why = context.ready()
@@ -53,7 +57,7 @@ def _add_cases(router: APIRouter, context: Context) -> None:
             "why": why,
         }
 
-    @router.get("/cases")
+    @router.get("/cases", dependencies=CASES)
     def cases(
         urgency: str = "",
         q: Annotated[str, Query(max_length=100)] = "",
@@ -68,8 +72,9 @@ def _add_cases(router: APIRouter, context: Context) -> None:
             "cases": [case_fields(case) for case in found.cases],
         }
 
-    @router.get("/cases/{code}")
+    @router.get("/cases/{code}", dependencies=CASES)
     def case(
+        request: Request,
         code: str,
         site: str = "",
         state: str = "",
@@ -85,6 +90,7 @@ def _add_cases(router: APIRouter, context: Context) -> None:
             raise HTTPException(
                 409, f"several sites have a case of that code: add ?site= with one of {sites}"
             )
+        saw_case(request, found[0].site, code)
         frames = context.reader.frames_of(found[0].id, state=state, page=page, page_size=limit)
         return {
             **case_fields(found[0]),
@@ -99,7 +105,7 @@ def _add_cases(router: APIRouter, context: Context) -> None:
 
 
 def _add_fleet(router: APIRouter, context: Context) -> None:
-    @router.get("/fleet")
+    @router.get("/fleet", dependencies=FLEET)
     def fleet(
         limit: Annotated[int, Query(ge=1, le=1000)] = 500,
         offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
@@ -120,7 +126,7 @@ def _add_fleet(router: APIRouter, context: Context) -> None:
             ],
         }
 
-    @router.get("/rejections")
+    @router.get("/rejections", dependencies=FLEET)
     def rejections(
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
@@ -134,20 +140,22 @@ def _add_fleet(router: APIRouter, context: Context) -> None:
 
 
 def _add_frames(router: APIRouter, context: Context) -> None:
-    @router.get("/frames/{frame_id}")
-    def frame(frame_id: FrameId) -> dict[str, Any]:
+    @router.get("/frames/{frame_id}", dependencies=CASES)
+    def frame(frame_id: FrameId, request: Request) -> dict[str, Any]:
         """One frame with every diagnosis of it."""
         found = context.reader.frame(frame_id)
         if found is None:
             raise HTTPException(404, "no such frame")
+        saw_case(request, found.case.site, found.case.code)
         return {"case": found.case.code, **frame_fields(found)}
 
-    @router.get("/frames/{frame_id}/image", response_class=FileResponse)
+    @router.get("/frames/{frame_id}/image", dependencies=CASES, response_class=FileResponse)
     def image(frame_id: FrameId, request: Request) -> Response:
         """The frame's image as it was captured. It never changes, so a browser keeps it."""
         found = context.reader.frame(frame_id)
         if found is None:
             raise HTTPException(404, "no such frame")
+        saw_case(request, found.case.site, found.case.code)
         headers = {
             "ETag": f'"{found.image_sha256}"',
             "Cache-Control": IMMUTABLE,
@@ -164,14 +172,19 @@ def _add_frames(router: APIRouter, context: Context) -> None:
 
 
 def _add_events(router: APIRouter, context: Context) -> None:
-    @router.get("/events", response_class=StreamingResponse)
+    @router.get("/events", dependencies=FLEET, response_class=StreamingResponse)
     async def events(request: Request, since: Annotated[str, Query(max_length=64)] = "") -> StreamingResponse:
         """The live feed, as server-sent events. ``Last-Event-ID`` goes before ``?since=``."""
         if context.feed.listeners >= MAX_LISTENERS:
             raise HTTPException(503, "too many pages are open on the live feed: close some")
         last = request.headers.get("last-event-id") or since
         return StreamingResponse(
-            stream(context.feed, last_event_id=last, metrics=context.metrics),
+            stream(
+                context.feed,
+                last_event_id=last,
+                metrics=context.metrics,
+                listener=Listener(context.access, request.state.identity),
+            ),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )

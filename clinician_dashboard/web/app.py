@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -12,10 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from clinician_dashboard.access.door import Door
+from clinician_dashboard.access.web import anybody, check_routes, open_paths
+from clinician_dashboard.web.access_routes import access_router, sign_in_page
 from clinician_dashboard.web.api import api_router
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.guard import Guard
 from clinician_dashboard.web.pages import Pages, page_router
+from clinician_dashboard.web.review_routes import add_review_errors, review_api, review_pages
 
 logger = logging.getLogger(__name__)
 
@@ -38,28 +42,43 @@ def create_app(context: Context) -> ASGIApp:
     pages = Pages(context)
     app.include_router(api_router(context))
     app.include_router(page_router(pages))
+    app.include_router(review_api(context))
+    app.include_router(review_pages(pages, context))
+    app.include_router(access_router(pages, context.access))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_health(app, context)
     _add_errors(app, pages)
+    add_review_errors(app, pages)
+    check_routes(app)
+
+    def ended(request: Request, fields: list[tuple[str, str]], back: str) -> Response:
+        return sign_in_page(pages, context.access, request, status=401, next=back, kept=fields, ended=True)
+
+    door = Door(app, context.access, open_paths=open_paths(app), say=pages.error, ended=ended)
     # Outside everything else, so that even the answer to a fault of our own carries the headers.
-    return Guard(app, context.host_names)
+    return Guard(door, context.host_names)
 
 
 def _add_health(app: FastAPI, context: Context) -> None:
-    @app.get("/healthz", include_in_schema=False)
+    opened = [Depends(anybody)]
+
+    @app.get("/healthz", include_in_schema=False, dependencies=opened)
     def healthz() -> Response:
         return PlainTextResponse("alive\n")
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.get("/readyz", include_in_schema=False, dependencies=opened)
     def readyz() -> Response:
         ready, why = context.ready()
         exposure = context.exposure()
         warning = f"warning: {exposure}\n" if exposure else ""
         return PlainTextResponse(f"{why}\n{warning}", status_code=200 if ready else 503)
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.get("/metrics", include_in_schema=False, dependencies=opened)
     def metrics() -> Response:
         context.metrics.missing.set(sum(one.count for one in context.reader.missing()))
+        for state, number in context.review.open_counts().items():
+            context.metrics.critical.labels(state).set(number)
+        context.metrics.outbox.set(context.outbox_waiting())
         context.metrics.behind.set(context.ingest().behind_s)
         return Response(generate_latest(context.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from clinician_dashboard.access.access import Access
 from clinician_dashboard.feed import Feed
 from clinician_dashboard.ingest import IngestState
 from clinician_dashboard.metrics import Metrics
@@ -15,6 +16,7 @@ class Context:
     """Handed to every route.
 
     Attributes:
+        access: Who may come in.
         reader: Reads the record.
         feed: What changed, for the live pages.
         metrics: The daemon's metrics.
@@ -27,6 +29,7 @@ class Context:
         host_names: Names that a request's Host header may carry.
     """
 
+    access: Access
     reader: RecordReader
     feed: Feed
     metrics: Metrics

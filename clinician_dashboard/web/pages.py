@@ -3,26 +3,28 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.templating import Jinja2Templates
 
 from broker_config.messages import CLASSES
+from clinician_dashboard.access.roles import Actor
+from clinician_dashboard.access.web import actor_of, needs, saw_case, template_context
 from clinician_dashboard.case_result import URGENCIES
-from clinician_dashboard.record.frame_list import FRAME_STATES, FrameState, ListedFrame
-from clinician_dashboard.reports.formats import available
+from clinician_dashboard.record.frame_list import FRAME_STATES
 from clinician_dashboard.web import views, words
 from clinician_dashboard.web.api import FrameId
+from clinician_dashboard.web.case_page import case_page, frame_detail
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.formats import FILTERS
+from clinician_dashboard.web.review_panel import GLOBALS, Alerts, alerts_for
+from clinician_dashboard.web.worklist_page import Asked, WorklistQuery, worklist_shown
 
 TEMPLATES = Path(__file__).parent / "templates"
-PAGE_SIZE = 60
-FRAMES_PER_PAGE = 48  # full rows of two, three, four, six and eight
 LETTERS_PER_PAGE = 50
 FLEET_PER_PAGE = 120
-THUMBNAILS = 3
 
 
 def make_templates() -> Jinja2Templates:
@@ -49,6 +51,8 @@ def make_templates() -> Jinja2Templates:
         "STAGES": views.STAGES,
         "reason_words": words.reason,
         "missing_words": words.missing,
+        "headline_of": words.headline,
+        **GLOBALS,
     }
     return Jinja2Templates(env=environment)
 
@@ -67,6 +71,8 @@ class Pages:
     def answer(self, request: Request, template: str, code: int = 200, **given: Any) -> HTMLResponse:
         """Return a rendered template with what every page needs."""
         everywhere = {
+            **template_context(request),
+            "alerts": self._alerts(request),
             "feed_id": self._context.feed.event_id(self._context.feed.last_number()),
             "needed": 0,
             "simulated": False,
@@ -74,80 +80,36 @@ class Pages:
         }
         return self._templates.TemplateResponse(request, template, {**everywhere, **given}, status_code=code)
 
+    def _alerts(self, request: Request) -> Alerts:
+        actor = getattr(request.state, "actor", None)
+        try:
+            return alerts_for(self._context.review, actor)
+        except SQLAlchemyError:  # the page that says so must come all the same
+            return Alerts()
+
     def parts(self, request: Request, part: str, **given: Any) -> HTMLResponse:
         """Return the parts of a page that may have changed, for `static/live.js`."""
         return self.answer(request, "fragment.html", part=part, **given)
 
-    def worklist(self, *, urgency: str, q: str, page: int) -> dict[str, Any]:
+    def worklist(self, request: Request, asked: WorklistQuery) -> dict[str, Any]:
         """Return what the worklist shows."""
         feed_id = self._feed_id()
-        found = self._context.reader.worklist(
-            urgency=urgency, search=q, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE
-        )
-        last_page = max(1, -(-found.matching // PAGE_SIZE))
-        if page > last_page:  # cases left this filter meanwhile
-            return self.worklist(urgency=urgency, q=q, page=last_page)
-        newest = self._context.reader.latest_frames([case.id for case in found.cases], each=THUMBNAILS)
+        return {"feed_id": feed_id, **worklist_shown(self._context, asked, request)}
+
+    def devices(self) -> list[str]:
+        """Return the names of the microscopes, for the worklist's choice."""
+        return self._context.reader.device_names()
+
+    def case(self, actor: Actor, site: str, code: str, *, show: str, page: int) -> dict[str, Any]:
+        """Return what a case's page shows to ``actor``; see `case_page`."""
         return {
-            "feed_id": feed_id,
-            "page": "worklist",
-            "lines": [views.case_line(case, newest.get(case.id, [])) for case in found.cases],
-            "found": found,
-            "all_matching": sum(found.by_urgency.values()),
-            "urgency": urgency if urgency in URGENCIES else "",
-            "q": q,
-            "number": page,
-            "last_page": last_page,
-            "simulated": found.simulated,
-            "needed": self._context.reader.needing_a_person(),
+            "feed_id": self._feed_id(),
+            **case_page(self._context, actor, site, code, show=show, page=page),
         }
 
-    def case(self, site: str, code: str, *, show: str, page: int) -> dict[str, Any]:
-        """Return what a case's page shows."""
-        feed_id = self._feed_id()
-        case = self._context.reader.case(site, code)
-        if case is None:
-            raise HTTPException(404, "There is no such case in this record.")
-        frames = self._context.reader.frames_of(case.id, state=show, page=page, page_size=FRAMES_PER_PAGE)
-        return {
-            "feed_id": feed_id,
-            "page": "case",
-            "case": case,
-            "line": views.case_line(case, []),
-            "bars": views.class_bars(case.result.get("shares", {}), leading=case.leading),
-            "cards": [views.frame_card(listed) for listed in frames.frames],
-            "frames": frames,
-            "show": show if show in FRAME_STATES else "",
-            "models": frames.models,
-            "reports": available(),
-            "simulated": case.simulated,
-            "needed": self._context.reader.needing_a_person(),
-        }
-
-    def frame(self, frame_id: str) -> dict[str, Any]:
-        """Return what the viewer shows beside the image."""
-        frame = self._context.reader.frame(frame_id)
-        if frame is None:
-            raise HTTPException(404, "There is no such frame in this record.")
-        rejection = self._context.reader.rejection_of(frame_id)
-        state: FrameState = "refused" if rejection else "waiting"
-        card = views.frame_card(ListedFrame(0, state, frame))
-        diagnosis = card.diagnosis
-        bars = (
-            views.class_bars(
-                diagnosis.probabilities, leading=diagnosis.prediction, prediction_set=diagnosis.prediction_set
-            )
-            if diagnosis
-            else []
-        )
-        return {
-            "card": card,
-            "frame": frame,
-            "diagnosis": diagnosis,
-            "bars": bars,
-            "case": frame.case,
-            "rejection": rejection,
-        }
+    def frame(self, actor: Actor, frame_id: str) -> dict[str, Any]:
+        """Return what the viewer shows beside the image; see `frame_detail`."""
+        return frame_detail(self._context, actor, frame_id)
 
     def attention(self, *, page: int) -> dict[str, Any]:
         """Return what the page of dead letters and of frames that never came shows."""
@@ -234,28 +196,35 @@ class Pages:
 def page_router(pages: Pages) -> APIRouter:
     """Return the routes of the pages and of their fragments."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-    search = Annotated[str, Query(max_length=100)]
     number = Annotated[int, Query(ge=1, le=100_000)]
+    reading = [Depends(needs("cases.read"))]
 
-    @router.get("/")
-    def worklist(request: Request, urgency: str = "", q: search = "", page: number = 1) -> Response:
-        return pages.answer(request, "worklist.html", **pages.worklist(urgency=urgency, q=q, page=page))
+    @router.get("/", dependencies=reading)
+    def worklist(request: Request, asked: Asked) -> Response:
+        shown = pages.worklist(request, asked)
+        return pages.answer(request, "worklist.html", device_names=pages.devices(), **shown)
 
-    @router.get("/fragments/worklist")
-    def worklist_parts(request: Request, urgency: str = "", q: search = "", page: number = 1) -> Response:
-        return pages.parts(request, "parts/worklist.html", **pages.worklist(urgency=urgency, q=q, page=page))
+    @router.get("/fragments/worklist", dependencies=reading)
+    def worklist_parts(request: Request, asked: Asked) -> Response:
+        return pages.parts(request, "parts/worklist.html", **pages.worklist(request, asked))
 
-    @router.get("/cases/{site}/{code}")
+    @router.get("/cases/{site}/{code}", dependencies=reading)
     def case(request: Request, site: str, code: str, show: str = "", page: number = 1) -> Response:
-        return pages.answer(request, "case.html", **pages.case(site, code, show=show, page=page))
+        shown = pages.case(actor_of(request), site, code, show=show, page=page)
+        saw_case(request, site, code)
+        return pages.answer(request, "case.html", **shown)
 
-    @router.get("/fragments/cases/{site}/{code}")
+    @router.get("/fragments/cases/{site}/{code}", dependencies=reading)
     def case_parts(request: Request, site: str, code: str, show: str = "", page: number = 1) -> Response:
-        return pages.parts(request, "parts/case.html", **pages.case(site, code, show=show, page=page))
+        shown = pages.case(actor_of(request), site, code, show=show, page=page)
+        saw_case(request, site, code)
+        return pages.parts(request, "parts/case.html", **shown)
 
-    @router.get("/fragments/frames/{frame_id}")
+    @router.get("/fragments/frames/{frame_id}", dependencies=reading)
     def frame(request: Request, frame_id: FrameId) -> Response:
-        return pages.answer(request, "parts/frame.html", **pages.frame(frame_id))
+        shown = pages.frame(actor_of(request), frame_id)
+        saw_case(request, shown["case"].site, shown["case"].code)
+        return pages.answer(request, "parts/frame.html", **shown)
 
     _add_operators_pages(router, pages)
     return router
@@ -263,27 +232,28 @@ def page_router(pages: Pages) -> APIRouter:
 
 def _add_operators_pages(router: APIRouter, pages: Pages) -> None:
     number = Annotated[int, Query(ge=1, le=100_000)]
+    reading = [Depends(needs("fleet.read"))]
 
-    @router.get("/attention")
+    @router.get("/attention", dependencies=reading)
     def attention(request: Request, page: number = 1) -> Response:
         return pages.answer(request, "attention.html", **pages.attention(page=page))
 
-    @router.get("/fragments/attention")
+    @router.get("/fragments/attention", dependencies=reading)
     def attention_parts(request: Request, page: number = 1) -> Response:
         return pages.parts(request, "parts/attention.html", **pages.attention(page=page))
 
-    @router.get("/fleet")
+    @router.get("/fleet", dependencies=reading)
     def fleet(request: Request, page: number = 1) -> Response:
         return pages.answer(request, "fleet.html", **pages.fleet(page=page))
 
-    @router.get("/fragments/fleet")
+    @router.get("/fragments/fleet", dependencies=reading)
     def fleet_parts(request: Request, page: number = 1) -> Response:
         return pages.parts(request, "parts/fleet.html", **pages.fleet(page=page))
 
-    @router.get("/health")
+    @router.get("/health", dependencies=reading)
     def health(request: Request) -> Response:
         return pages.answer(request, "health.html", **pages.health())
 
-    @router.get("/fragments/health")
+    @router.get("/fragments/health", dependencies=reading)
     def health_parts(request: Request) -> Response:
         return pages.parts(request, "parts/health.html", **pages.health())

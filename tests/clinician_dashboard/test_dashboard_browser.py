@@ -34,7 +34,7 @@ def until(page, expression):
 
 
 @pytest.fixture
-def clean_page(page):
+def clean_page(page, place):
     """A page that fails the test on a console error, an exception, or an answer of 500 and above."""
     complaints = []
 
@@ -49,6 +49,8 @@ def clean_page(page):
         "response", lambda answer: answer.status >= 500 and complaints.append(f"{answer.status} {answer.url}")
     )
     page.set_default_timeout(15_000)
+    desk, _far = place
+    desk.admit(page)
     yield page
     assert complaints == []
 

@@ -9,6 +9,7 @@ import httpx
 from click.testing import CliRunner
 
 from clinician_dashboard.commands import dashboard
+from tests.clinician_dashboard.desk.people import token_beside
 
 
 def test_the_process_announces_its_port_serves_and_drains_on_sigterm(
@@ -29,7 +30,10 @@ def test_the_process_announces_its_port_serves_and_drains_on_sigterm(
             far.send(frame, make.diagnosis(frame))
             eventually(lambda: far.recorded() == [frame.frame_id])
         with httpx.stream(
-            "GET", f"{url}/api/v1/events", timeout=20
+            "GET",
+            f"{url}/api/v1/events",
+            timeout=20,
+            headers={"Authorization": f"Bearer {token_beside(settings, 'technician')}"},
         ) as live:  # an open page must not hold it up
             next(live.iter_lines())
             process.send_signal(signal.SIGTERM)

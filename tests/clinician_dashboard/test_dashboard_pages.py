@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 
 from broker_config.messages import CLASSES, ModelIdentity, Quality, WorkerState
@@ -242,8 +241,7 @@ def test_the_live_feed_tells_what_changed_and_catches_up(one_frame, place, make)
     def events(until, **headers):
         heard = []
         with (
-            httpx.Client(base_url=desk.url, timeout=10) as client,
-            client.stream("GET", "/api/v1/events", headers=headers) as answer,
+            desk.http.stream("GET", "/api/v1/events", headers=headers) as answer,
         ):
             assert answer.headers["content-type"].startswith("text/event-stream")
             event = {}
@@ -278,23 +276,23 @@ def test_the_live_feed_has_room_for_so_many_pages_and_says_so(one_frame, monkeyp
     with desk.http.stream("GET", "/api/v1/events") as first:
         lines = first.iter_lines()  # kept, since the stream ends with it
         assert next(lines).startswith("retry")
-        refused = httpx.get(f"{desk.url}/api/v1/events")
+        refused = desk.integration("auditor").get("/api/v1/events")
     assert refused.status_code == 503
     assert "close some" in refused.json()["error"]
 
 
-def test_pages_beyond_the_loopback_say_that_there_is_no_sign_in(
+def test_pages_beyond_the_loopback_say_that_there_is_no_tls(
     embedded_broker, tmp_path, desk, one_frame, caplog
 ):
     alone, _frame = one_frame
     assert alone.http.get("/readyz").text == "ready\n"
-    assert "No sign-in" not in alone.http.get("/health").text
+    assert "No TLS" not in alone.http.get("/health").text
     with desk(embedded_broker.port, tmp_path / "open", protocol="3.1.1", host="0.0.0.0") as exposed:
         for text in (exposed.http.get("/readyz").text, caplog.text):
-            assert "there is no sign-in" in text
-            assert "whoever reaches that port reads every case" in text
+            assert "beyond this machine, without TLS" in text
+            assert "Let only a proxy with TLS reach that port" in text
         assert exposed.http.get("/readyz").text.startswith("ready\nwarning: ")
-        assert "<b>No sign-in.</b>" in exposed.http.get("/health").text
+        assert "<b>No TLS.</b>" in exposed.http.get("/health").text
 
 
 def test_health_metrics_and_errors(one_frame):

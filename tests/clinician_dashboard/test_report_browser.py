@@ -20,6 +20,7 @@ def test_a_clinician_loads_the_pdf_from_the_cases_page_by_keyboard(
         frame = make.frame(simulated=True)
         far.send(frame, make.diagnosis(frame))
         eventually(lambda: running.summary()["recorded"] == 1)
+        running.admit(page)
         page.goto(f"{running.url}/cases/ward/HL-0001")
         link = page.get_by_role("link", name="PDF", exact=True)
         link.focus()

@@ -63,6 +63,7 @@ def test_a_large_frame_is_seen_in_tiles(
         far.send(frame, make.diagnosis(frame))
         eventually(lambda: running.summary()["recorded"] == 1)
         page.set_viewport_size({"width": 1400, "height": 900})
+        running.admit(page)
         page.goto(f"{running.url}/cases/ward/HL-0001")
         page.locator(".picture").click()
         page.evaluate(WATCH)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from hemolink.entry import make_token
 from smear_simulator import write_dataset
 
 PATIENCE_S = 100
@@ -123,8 +124,12 @@ class RunningDemo:
     def wait_recorded(self) -> str:
         address = self.wait_for(r"http://127\.0\.0\.1:\d+/")[0]
         deadline = time.monotonic() + PATIENCE_S
+        token = make_token(self.directory / "dashboard", "test")
+        asked = urllib.request.Request(
+            f"{address}api/v1/summary", headers={"Authorization": f"Bearer {token}"}
+        )
         while True:
-            with urllib.request.urlopen(f"{address}api/v1/summary", timeout=10) as answer:
+            with urllib.request.urlopen(asked, timeout=10) as answer:
                 if json.load(answer)["recorded"] > 0:
                     return address
             assert time.monotonic() < deadline, self.said

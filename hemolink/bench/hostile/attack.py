@@ -95,7 +95,7 @@ class Attack:
         self._publisher.open()
         self._publisher.fire(garbage(self._seed))
         self._site.start_daemons(self._stopping)
-        self._browser = Browser(self._site.web_port, self._random)
+        self._browser = Browser(self._site.web_port, self._random, token=self._site.token)
         self._tap.start()
         self._quiet()
         self._ledger.open()
@@ -166,7 +166,9 @@ class Attack:
 
     def see_again(self) -> None:
         """Look for the record's pages at the port that it has after a restart."""
-        self._browser = Browser(self._site.web_port, self._random, known=self._browser)
+        self._browser = Browser(
+            self._site.web_port, self._random, token=self._site.token, known=self._browser
+        )
 
     def give_pictures(self, count: int) -> None:
         """Put good pictures into the edge's folder; each is one that never was before."""

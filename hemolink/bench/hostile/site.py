@@ -10,6 +10,7 @@ from typing import Any
 from broker_config.mosquitto import MosquittoProcess
 from hemolink.bench.hostile.shot import DEVICE, GOOD_CASE, PAYLOAD_MARK, ROOT, SITE
 from hemolink.child import Child
+from hemolink.entry import make_token
 from hemolink.errors import ChildDied, Unanswered
 
 READY_S = 60.0
@@ -117,6 +118,8 @@ class Site:
         self.pictures = directory / "pictures"
         self.daemons: dict[str, Watched] = {}
         self._twins: list[Child] = []
+        self.token = ""
+        """Lets a reader into the record's pages."""
 
     def start_broker(self) -> None:
         """Start the broker alone."""
@@ -130,6 +133,7 @@ class Site:
             self.daemons[role].child.start()
         for watched in self.daemons.values():
             watched.child.wait_ready(timeout_s=READY_S, stopping=stopping)
+        self.token = make_token(self.directory / "record", "fuzz")
 
     def start_twin(self, role: str) -> Child:
         """Start a second process that calls itself like the first one of a role, with a folder of its own.

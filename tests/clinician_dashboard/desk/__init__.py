@@ -1,0 +1,1 @@
+"""What the tests of the dashboard run against: messages, a far side, the daemon, its users, its databases."""
