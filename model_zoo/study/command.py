@@ -23,7 +23,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--architecture",
     default="resnet34",
     show_default=True,
-    help="A recipe by its network: resnet34 or densenet121.",
+    help="The network; resnet34 and densenet121 are the study's.",
 )
 @click.option("--recipe", "recipe_file", type=_file, help="A recipe of your own, in YAML, instead.")
 @click.option(

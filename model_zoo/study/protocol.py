@@ -20,7 +20,6 @@ from model_zoo.checkpoint import load_checkpoint
 from model_zoo.datasets.split import Split
 from model_zoo.errors import TrainingError
 from model_zoo.labels import LABELS
-from model_zoo.preprocessing import Preprocessing
 from model_zoo.schedule import Stage
 from model_zoo.store import INDEX_FILE, FrameStore, StoredFrame
 from model_zoo.study.made import MADE, MadeImages
@@ -176,7 +175,7 @@ class ProtocolRun:
 
     def logits(self, network: SmearNetwork, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits (N, C) of images (N, S, S, 3) at the recipe's size; those of absent classes are very low."""
-        preprocessing = Preprocessing()
+        preprocessing = network.preprocessing
         network.eval()
         found = []
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
@@ -260,7 +259,7 @@ def check_same(folder: Path, settings: dict[str, Any], *, resume: bool) -> None:
         TrainingError: If the folder holds a study and `resume` is off, or one with other settings.
     """
     path = folder / "settings.json"
-    if path.is_file():
+    if path.is_file() and any(folder.glob(f"*/{CHECKPOINT}")):
         if not resume:
             raise TrainingError(
                 f"{folder} already holds a study: go on with --resume, or choose another --out"

@@ -2,21 +2,27 @@
 
 from functools import cached_property
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model_zoo.architecture import ARCHITECTURES
 from model_zoo.augmentation import Augmentation
 from model_zoo.errors import TrainingError
 from model_zoo.labels import LABELS
 from model_zoo.schedule import Stage
+from model_zoo.study.published import PUBLISHED
 
 UNCHANGED: Final = Augmentation(
     rotation=0, shift=0, zoom=0, shear=0, flip=0, stain=0, photometric=0, untouched=0
 )
 """Copies are made before training; in training nothing is varied again."""
+
+OTHERS: Final = "resnet34"
+"""The recipe for networks that the study did not have."""
 
 
 class _Part(BaseModel):
@@ -91,27 +97,28 @@ class Recipe(_Part):
         )
 
 
-def shipped() -> tuple[str, ...]:
-    """Names of the recipes that come with the software."""
-    return tuple(
-        sorted(path.name.removesuffix(".yaml") for path in files(__package__).joinpath("recipes").iterdir())
-    )
-
-
 def load_recipe(name: str | Path) -> Recipe:
     """Read a recipe that comes with the software, by its network's name, or one from a file.
 
+    A network that the study did not have is trained by the recipe of its ResNet-34.
+
     Raises:
-        TrainingError: If there is none, or a line of it is not valid.
+        TrainingError: If there is no such network or file, or a line of it is not valid.
     """
-    where = str(name) if isinstance(name, Path) else f"recipe {name}"
-    source = name if isinstance(name, Path) else files(__package__).joinpath("recipes", f"{name}.yaml")
+    if isinstance(name, Path):
+        return _checked(name, where=str(name))
+    if name not in ARCHITECTURES:
+        raise TrainingError(f"unknown architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}")
+    own = name if name in PUBLISHED else OTHERS
+    source = files(__package__).joinpath("recipes", f"{own}.yaml")
+    return _checked(source, where=f"recipe {own}").model_copy(update={"architecture": name})
+
+
+def _checked(source: Path | Traversable, *, where: str) -> Recipe:
     try:
-        return Recipe.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
+        recipe = Recipe.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
     except OSError as error:
-        raise TrainingError(
-            f"{where} cannot be read ({error.strerror}): there are {', '.join(shipped())}"
-        ) from error
+        raise TrainingError(f"{where} cannot be read ({error.strerror})") from error
     except yaml.YAMLError as error:
         raise TrainingError(f"{where} is no YAML ({str(error).splitlines()[0]})") from error
     except ValidationError as error:
@@ -119,3 +126,8 @@ def load_recipe(name: str | Path) -> Recipe:
             f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}" for fault in error.errors()
         )
         raise TrainingError(f"{where} is not valid: {said}") from error
+    if recipe.architecture not in ARCHITECTURES:
+        raise TrainingError(
+            f"{where}: unknown architecture {recipe.architecture!r}: choose one of {', '.join(ARCHITECTURES)}"
+        )
+    return recipe
