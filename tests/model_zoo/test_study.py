@@ -49,12 +49,37 @@ def last_json(done):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def test_both_protocols_beside_the_published_table(smears, tmp_path):
-    out = tmp_path / "out"
-    report = last_json(study(smears, out, "--from-scratch", "--fresh", smears / "fresh", "--json"))
+@pytest.fixture(scope="module")
+def honest_first(smears):
+    """A study of the honest protocol alone, with fresh patients."""
+    options = ("--from-scratch", "--fresh", smears / "fresh")
+    return last_json(study(smears, smears / "out", *options, "--protocol", "honest", "--json"))
+
+
+@pytest.fixture(scope="module")
+def finished(smears, honest_first):
+    """The same study gone on with: the other protocol, and made images."""
+    options = ("--from-scratch", "--fresh", smears / "fresh", "--resume")
+    return last_json(
+        study(smears, smears / "out", *options, "--made-images", "10", "--generator-steps", "2", "--json")
+    )
+
+
+def test_a_study_is_not_written_over(smears, honest_first):
+    out, options = smears / "out", ("--from-scratch", "--fresh", smears / "fresh")
+    assert list(honest_first["protocols"]) == ["honest"]
+    assert "already holds a study" in study(smears, out, *options, code=1).output
+    other = study(smears, out, *options, "--resume", "--seed", "5", code=1)
+    assert "other settings (seed)" in other.output
+
+
+def test_both_protocols_beside_the_published_table(smears, honest_first, finished):
+    report, out = finished, smears / "out"
     assert report["simulated"]
     assert report["originals"] == {"healthy": 8, "ALL": 8, "AML": 4, "CLL": 3, "CML": 4}
+    assert set(report["protocols"]) == {"as-published", "honest", "honest + made"}
     leaky, honest = report["protocols"]["as-published"], report["protocols"]["honest"]
+    assert honest == honest_first["protocols"]["honest"], "what was done is not done again"
     assert leaky["train_images"] + leaky["test_images"] == 99
     assert leaky["test_images"] == pytest.approx(0.2 * 99, abs=2)
     assert leaky["tested_with_sibling_in_training"] > 0.9
@@ -70,40 +95,33 @@ def test_both_protocols_beside_the_published_table(smears, tmp_path):
             assert {"precision", "recall", "f1"} <= set(row)
         assert [entry["batch"] for entry in protocol["curve"]] == [1, 2]
         assert protocol["fresh"]["images"] == 10
-    assert {row["protocol"] for row in report["truth"]} == {"as-published", "honest"}
+    assert {row["protocol"] for row in report["truth"]} == set(report["protocols"])
     said = " ".join(report["warnings"])
     assert "SIMULATED" in said
     assert "leaks" in said
     page = (out / "study.html").read_text(encoding="utf-8")
     assert "SIMULATED" in page
-    assert page.count("<svg") >= 8
+    assert page.count("<svg") >= 11
     assert "http" not in page.replace("http://www.w3.org", "")
     with (out / "table.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["class"] for row in rows] == [*("healthy", "ALL", "AML", "CLL", "CML", "all")] * 2
+    assert [row["class"] for row in rows] == [*("healthy", "ALL", "AML", "CLL", "CML", "all")] * 3
     assert not (out / "honest" / "copies").exists()
 
 
-def test_a_study_is_not_written_over_and_goes_on_with_what_it_had(smears, tmp_path):
-    out = tmp_path / "out"
-    first = last_json(study(smears, out, "--from-scratch", "--protocol", "honest", "--json"))
-    done = study(smears, out, "--from-scratch", code=1)
-    assert "already holds a study" in done.output
-    done = study(smears, out, "--from-scratch", "--resume", "--seed", "5", code=1)
-    assert "other settings (seed)" in done.output
-    options = ("--from-scratch", "--resume", "--made-images", "10", "--generator-steps", "2")
-    more = last_json(study(smears, out, *options, "--json"))
-    assert set(more["protocols"]) == {"as-published", "honest", "honest + made"}
-    assert more["protocols"]["honest"] == first["protocols"]["honest"]
-    assert more["made"]["images"] == 10
-    low, high = more["made"]["test"]["interval"]
-    assert low <= more["made"]["test"]["value"] <= high
-    assert "MADE" in (out / "study.html").read_text(encoding="utf-8")
-    assert (out / "sheet-MADE.png").is_file()
+def test_made_images_are_measured_and_marked(smears, finished):
+    made = finished["made"]
+    assert made["images"] == 10
+    for where, images in (("test", finished["protocols"]["honest"]["test_images"]), ("fresh", 10)):
+        low, high = made[where]["interval"]
+        assert low <= made[where]["value"] <= high
+        assert made[where]["images"] == images
+    assert "MADE" in (smears / "out" / "study.html").read_text(encoding="utf-8")
+    assert (smears / "out" / "sheet-MADE.png").is_file()
 
 
-def test_random_labels_have_one_image_a_group_and_no_published_figure(smears, tmp_path):
-    done = study(smears, tmp_path / "out", "--from-scratch", "--null-labels")
+def test_random_labels_have_no_published_figure(smears, tmp_path):
+    done = study(smears, tmp_path / "out", "--from-scratch", "--null-labels", "--protocol", "honest")
     assert "drawn at random" in done.output
     assert "99.56" not in done.output
     assert "SIMULATED" in done.output
