@@ -11,8 +11,12 @@ from clinician_dashboard.access.door import FIRST_ADMIN
 from clinician_dashboard.feed import Feed
 from clinician_dashboard.ingest import Ingest
 from clinician_dashboard.metrics import Metrics
+from clinician_dashboard.outbox.sender import OutboxSender
 from clinician_dashboard.receipts import Receipts
 from clinician_dashboard.record import Applied, Record, RecordReader, RecordWriter
+from clinician_dashboard.review.follower import ReviewFollower
+from clinician_dashboard.review.service import ReviewDesk
+from clinician_dashboard.review.watch import ReviewWatch
 from clinician_dashboard.settings import Settings
 from clinician_dashboard.tiles import Pictures
 from clinician_dashboard.web.app import create_app
@@ -43,10 +47,12 @@ class Dashboard:
             password=settings.read_database_password,
             tls=settings.read_database_tls,
         )
+        self._follower = ReviewFollower(settings=settings.review, name=settings.name)
         writer = RecordWriter(
             self._record,
             pending_frames=settings.limits.pending_frames,
             pending_diagnoses=settings.limits.pending_diagnoses,
+            followers=[self._follower],
         )
         self._ingest = Ingest(
             topics=self._topics,
@@ -83,6 +89,22 @@ class Dashboard:
         )
         self.access = Access(self._record, settings.sign_in)
         """Users, sessions and tokens; of use once started."""
+        self._outbox = OutboxSender(self._record, topics=self._topics, publisher=lambda: self._session)
+        self._watch = ReviewWatch(
+            self._record,
+            settings=settings.review,
+            name=settings.name,
+            on_change=self._on_reviewed,
+            on_escalated=self._metrics.escalated.inc,
+        )
+        self.review = ReviewDesk(
+            self._record,
+            settings=settings.review,
+            name=settings.name,
+            on_change=self._on_reviewed,
+            confirm=self.access.confirm_password,
+        )
+        """What may be done with a case."""
         context = Context(
             access=self.access,
             reader=RecordReader(self._record),
@@ -94,6 +116,8 @@ class Dashboard:
             exposure=lambda: self.exposure,
             receipts_waiting=lambda: self._receipts.waiting,
             pictures=self._pictures,
+            outbox_waiting=self._outbox.waiting,
+            review=self.review,
             host_names=settings.host_names,
         )
         self._web = WebServer(create_app(context), host=settings.host, port=settings.port)
@@ -144,6 +168,8 @@ class Dashboard:
         self._ingest.start()
         self._receipts.start()
         self._session.start()
+        self._outbox.start()
+        self._watch.start()
         announce_ports(self._settings.directory, ROLE, {"web": self._web.port, "monitor": self._web.port})
         logger.info("the pages are at http://%s:%d/", self._settings.host, self._web.port)
         if self.exposure:
@@ -160,12 +186,20 @@ class Dashboard:
         self._stopping = True
         if not self._ingest.stop(timeout_s=8.0):
             logger.warning("not everything could be written; it was not acknowledged, so it comes again")
+        self._watch.stop()
         self._receipts.stop(timeout_s=3.0)  # needs the session
+        self._outbox.stop()  # likewise
         self._session.stop(timeout_s=3.0)
         self._feed.close()  # ends the pages' live lines, which would hold the web server open
         self._web.stop()
         self.access.stop()
         self._record.stop()
+
+    def _on_reviewed(self, site: str, code: str, alerted: bool) -> None:  # noqa: FBT001 - a callback
+        self._outbox.ring()
+        self._feed.publish("case", site=site, code=code)
+        if alerted:
+            self._feed.publish("critical")
 
     def _on_applied(self, applied: Applied) -> None:
         self._receipts.send(applied.recorded)
@@ -176,3 +210,6 @@ class Dashboard:
             self._feed.publish("fleet")
         if applied.rejections or applied.tallies:
             self._feed.publish("rejections")
+        if self._follower.take_alerted():
+            self._outbox.ring()
+            self._feed.publish("critical")

@@ -67,6 +67,20 @@ class Metrics:
             "Age of the frames that enter the record now; 0 without a backlog",
             registry=self.registry,
         )
+        self.critical = Gauge(
+            "hemolink_dashboard_critical_alerts",
+            "Critical alerts that are not closed, by state",
+            ["state"],
+            registry=self.registry,
+        )
+        self.escalated = Counter(
+            "hemolink_dashboard_critical_escalated",
+            "Critical alerts that nobody acknowledged in time",
+            registry=self.registry,
+        )
+        self.outbox = Gauge(
+            "hemolink_dashboard_outbox", "Messages that have not gone out yet", registry=self.registry
+        )
         self.listeners = Gauge(
             "hemolink_dashboard_listeners", "Pages on the live feed", registry=self.registry
         )

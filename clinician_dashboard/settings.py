@@ -12,6 +12,7 @@ from broker_config.errors import TopicError
 from broker_config.settings import BrokerSettings, LogSettings, Section, TlsSettings
 from broker_config.topics import check_level
 from clinician_dashboard.access.settings import SignInSettings
+from clinician_dashboard.review.settings import ReviewSettings
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -60,6 +61,7 @@ class Settings(Section):
         description="most that thumbnails and tiles may take in cache/ beside the record; they can be made again at any time",
     )
     sign_in: SignInSettings = Field(SignInSettings(), description="how people sign in, and for how long")
+    review: ReviewSettings = Field(ReviewSettings(), description="how cases are claimed, read and told")
     limits: RecordLimits = Field(RecordLimits(), description="bounds of what may wait for its other half")
     log: LogSettings = Field(LogSettings(), description="how to log")
 

@@ -4,7 +4,7 @@ Which frames there are, their numbers and their states cost a few narrow columns
 are read for the frames of one page only, so that a case of thousands stays quick to look at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -57,7 +57,15 @@ class FrameList:
         return sum(self.by_state.values())
 
 
-def list_frames(session: Session, case_id: int, *, state: str, page: int, page_size: int) -> FrameList:
+def list_frames(
+    session: Session,
+    case_id: int,
+    *,
+    state: str,
+    page: int,
+    page_size: int,
+    only: Collection[str] | None = None,
+) -> FrameList:
     """Return one page of the frames of a case.
 
     Args:
@@ -66,6 +74,7 @@ def list_frames(session: Session, case_id: int, *, state: str, page: int, page_s
         state: Only frames in this state; every frame if empty or unknown.
         page: From 1.
         page_size: Most frames of a page.
+        only: Ids of the frames to choose from; every frame of the case if none.
     """
     latest = (
         # Not as a condition: SQLite would take the index on `joined` and walk the whole record for every frame.
@@ -93,7 +102,7 @@ def list_frames(session: Session, case_id: int, *, state: str, page: int, page_s
         unread: FrameState = "refused" if frame_id in refused else "waiting"
         now = cast("FrameState", decision) if decision else unread
         by_state[now] += 1
-        if state not in FRAME_STATES or state == now:
+        if (state not in FRAME_STATES or state == now) and (only is None or frame_id in only):
             listed.append((number, now, frame_id))
     last_page = max(1, -(-len(listed) // page_size))
     page = min(page, last_page)

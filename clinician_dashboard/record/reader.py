@@ -1,6 +1,6 @@
 """What the pages and the API ask of the record. Every answer is read, never computed from memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from clinician_dashboard.record.tables import (
     CaseRow,
     DeviceRow,
     FrameRow,
+    LedgerRow,
     RejectionRow,
     TallyRow,
     WorkerRow,
@@ -97,10 +98,18 @@ class RecordReader:
         with self._record.session() as session:
             return session.scalar(select(CaseRow).where(CaseRow.site == site, CaseRow.code == code))
 
-    def frames_of(self, case_id: int, *, state: str = "", page: int = 1, page_size: int = 100) -> FrameList:
+    def frames_of(
+        self,
+        case_id: int,
+        *,
+        state: str = "",
+        page: int = 1,
+        page_size: int = 100,
+        only: Collection[str] | None = None,
+    ) -> FrameList:
         """Return one page of a case's frames with their diagnoses, in the order of capture; see `list_frames`."""
         with self._record.snapshot() as session:
-            return list_frames(session, case_id, state=state, page=page, page_size=page_size)
+            return list_frames(session, case_id, state=state, page=page, page_size=page_size, only=only)
 
     def frame(self, frame_id: str) -> FrameRow | None:
         """Return one frame with its case and diagnoses."""
@@ -211,6 +220,12 @@ class RecordReader:
                 select(WorkerRow).order_by(WorkerRow.worker).limit(limit).offset(offset)
             ).all()
         return devices, workers
+
+    def device_names(self, *, most: int = 300) -> list[str]:
+        """Return the names of microscopes that have sent frames, at most so many."""
+        with self._record.session() as session:
+            names = select(LedgerRow.device).distinct().order_by(LedgerRow.device).limit(most)
+            return list(session.scalars(names))
 
     def fleet_size(self) -> tuple[int, int]:
         """Return how many devices and how many workers are known."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
+from clinician_dashboard.record.sums import add_reading
 from clinician_dashboard.record.tables import DiagnosisRow, FrameRow
 from clinician_dashboard.review import blind, critical
 from clinician_dashboard.review.acting import Acting
@@ -124,6 +125,15 @@ def conclude(act: Acting, word: Word) -> Stage:
     act.keep()
     blind_read = facts.impression(actor.name) is not None
     act.session.add(_opinion(act, word, stage=stage, blind_read=blind_read, differs=differs))
+    if stage == "first" and differs is not None and facts.own(actor.name) is None:
+        add_reading(
+            act.session,
+            at=act.at,
+            site=act.case.site,
+            devices=act.case.devices,
+            weights=(act.case.totals or {}).get("models", {}),
+            overridden=differs,
+        )
     if is_acute(word.conclusion) and (facts.call is None or facts.call.closed_how == "not_critical"):
         critical.open_call(
             act.session, act.case, cause="reader", at=act.at, settings=act.settings, desk=act.desk

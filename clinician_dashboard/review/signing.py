@@ -144,6 +144,8 @@ def _content(
             },
             "counted": case.result.get("counted", 0),
             "referred": case.result.get("referred", 0),
+            "effective": case.result.get("effective"),
+            "reasons": case.result.get("reasons", []),
             "revision": case.revision,
         },
         "models": models_of(act),

@@ -8,6 +8,7 @@ from clinician_dashboard.feed import Feed
 from clinician_dashboard.ingest import IngestState
 from clinician_dashboard.metrics import Metrics
 from clinician_dashboard.record import RecordReader
+from clinician_dashboard.review.service import ReviewDesk
 from clinician_dashboard.tiles import Pictures
 
 
@@ -26,6 +27,8 @@ class Context:
         exposure: That other machines can reach the pages, in one sentence with the remedy; empty if they cannot.
         receipts_waiting: Receipts that no broker has acknowledged yet.
         pictures: Thumbnails, and tiles of large frames.
+        outbox_waiting: Messages that have not gone out yet.
+        review: What may be done with a case.
         host_names: Names that a request's Host header may carry.
     """
 
@@ -39,4 +42,6 @@ class Context:
     exposure: Callable[[], str]
     receipts_waiting: Callable[[], int]
     pictures: Pictures
+    outbox_waiting: Callable[[], int]
+    review: ReviewDesk
     host_names: frozenset[str]

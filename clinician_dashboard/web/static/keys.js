@@ -1,6 +1,6 @@
 // The keyboard, and the few buttons that every page has.
 import { cards, overlay, setOverlay, turnPage } from "./frames.js";
-import { turnSoon } from "./live.js";
+import { turn, turnSoon } from "./live.js";
 import { viewerIsOpen, viewerKey } from "./viewer.js";
 
 const onCase = () => document.body.dataset.page === "case";
@@ -41,6 +41,12 @@ const KEYS = {
   n: () => turnPage(1),
   p: () => turnPage(-1),
   u: () => { if (onCase()) location.href = "/"; },
+  g: () => { if (document.querySelector("a[href='/critical']")) location.href = "/critical"; },
+  c: () => press("c"),
+  a: () => press("a"),
+  r: () => { if (onCase()) toConclusion(); },
+  s: () => { if (onCase()) toSignature(); },
+  y: () => sameAsModel(),
   "?": () => help().showModal(),
   "/": () => {
     const search = document.querySelector("[data-search]");
@@ -50,17 +56,19 @@ const KEYS = {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  const typing = event.target.matches("input:not([type=range]):not([type=checkbox]), textarea, select");
+  const typing = event.target.matches("input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select");
   if (typing) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
   const sliding = event.target.matches("input[type=range]") && event.key.startsWith("Arrow");
   if (help().open || sliding) return;
+  if (viewerIsOpen() && /^[1-5x]$/.test(event.key) && frameKey(event.key)) { event.preventDefault(); return; }
+  if (viewerIsOpen() && event.target.matches("input[type=radio]") && event.key.startsWith("Arrow")) return;
   if (viewerIsOpen() && viewerKey(event.key)) { event.preventDefault(); return; }
   if (viewerIsOpen() && !["o", "[", "]"].includes(event.key)) return;
   if (["o", "[", "]"].includes(event.key) && !onCase()) return;
-  if (event.key === "Enter" && !event.target.closest("a, button, label")) { open(); return; }
+  if (event.key === "Enter" && !event.target.closest("a, button, label, form, summary")) { open(); return; }
   const act = KEYS[event.key];
   if (act) { event.preventDefault(); act(); }
 }
@@ -69,10 +77,20 @@ function onKey(event) {
 function onSearch(event) {
   if (!event.target.matches("[data-search]")) return;
   const address = new URL(location.href);
-  address.searchParams.delete("page");
+  for (const name of ["page", "after", "before"]) address.searchParams.delete(name);
   if (event.target.value) address.searchParams.set("q", event.target.value);
   else address.searchParams.delete("q");
   turnSoon(address.search);
+}
+
+// A choice of site, microscope or age filters at once.
+function onChoice(event) {
+  if (!event.target.matches("[data-filter]")) return;
+  const address = new URL(location.href);
+  for (const name of ["page", "after", "before"]) address.searchParams.delete(name);
+  if (event.target.value) address.searchParams.set(event.target.name, event.target.value);
+  else address.searchParams.delete(event.target.name);
+  turn(address.search);
 }
 
 // The search has filtered already; Enter leaves the field, so that j and k go through what was found.
@@ -86,6 +104,7 @@ export function startKeys() {
   document.addEventListener("submit", onSubmit);
   document.addEventListener("keydown", onKey);
   document.addEventListener("input", onSearch);
+  document.addEventListener("change", onChoice);
   document.addEventListener("click", (event) => {
     const what = event.target.closest("[data-do]")?.dataset.do;
     if (what === "theme") switchTheme();

@@ -21,12 +21,12 @@ function show(state, words) {
   line.querySelector("span").textContent = words;
 }
 
-function announce(words) {
+export function announce(words) {
   document.querySelector("[data-say]").textContent = words;
 }
 
 // A fetch that is due stays due: events that come faster than it would otherwise put it off for ever.
-function refreshSoon(delay = GATHER_MS) {
+export function refreshSoon(delay = GATHER_MS) {
   if (!part) return;
   if (fetching) again = true;
   else timer ??= setTimeout(() => refresh(), delay);
@@ -64,6 +64,15 @@ export function turnSoon(search) {
   typing = setTimeout(() => refresh({ turned: true }), TYPING_MS);
 }
 
+// Critical cases are told on every page, those that show nothing live too.
+async function alerts() {
+  if (!document.querySelector("[data-part=alerts]")) return;
+  try {
+    const answer = await fetch("/fragments/alerts", { headers: { Accept: "text/html" } });
+    if (answer.ok) update(await answer.text());
+  } catch { /* the line's return asks again */ }
+}
+
 function concerns(event) {
   if (event.type === "refresh") return true;
   if (!part.dataset.on.split(" ").includes(event.type)) return event.type === "rejections";
@@ -82,9 +91,10 @@ function connect() {
     lastHeard = Date.now();
     if (event.lastEventId) lastId = event.lastEventId;
     show("live", "Live");
+    if (event.type === "critical" || event.type === "refresh") alerts();
     if (part && event.type !== "hello" && event.type !== "heartbeat" && concerns(event)) refreshSoon();
   };
-  for (const name of ["hello", "heartbeat", "case", "fleet", "rejections", "refresh"]) source.addEventListener(name, heard);
+  for (const name of ["hello", "heartbeat", "case", "fleet", "rejections", "critical", "refresh"]) source.addEventListener(name, heard);
   source.onerror = () => show("lost", "Not live");
 }
 

@@ -3,6 +3,7 @@ import { startClocks } from "./clock.js";
 import { startFrames, startPages } from "./frames.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { startReview } from "./review.js";
 
 // An image that cannot be shown leaves its place to what lies behind it. Some may have failed before this ran.
 const failed = (image) => image.classList.add("failed");
@@ -16,4 +17,5 @@ startClocks();
 startKeys();
 startFrames();
 startPages();
+startReview();
 startLive();

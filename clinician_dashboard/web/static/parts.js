@@ -11,10 +11,17 @@ export function update(html, { announce = null } = {}) {
   for (const part of fresh.querySelectorAll("[data-part]")) {
     const old = document.querySelector(`[data-part="${CSS.escape(part.dataset.part)}"]`);
     if (!old) continue;
+    if (old.hasAttribute("data-keep") && isBusy(old)) continue;
     if (part.hasAttribute("data-list")) updateList(old, part, announce);
     else if (old.outerHTML !== part.outerHTML) replaceKeepingFocus(old, document.adoptNode(part));
   }
   document.dispatchEvent(new CustomEvent("parts-updated"));
+}
+
+// Somebody writes there: what they wrote stays, and the server says when it is out of date.
+function isBusy(part) {
+  return part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")
+    || part.querySelector("form[data-dirty], form[data-busy]") !== null;
 }
 
 function replaceKeepingFocus(old, fresh) {
@@ -25,7 +32,10 @@ function replaceKeepingFocus(old, fresh) {
   // The same link, or else the one that now does the same, such as "next" of the next page.
   const again = links.find((one) => one.getAttribute("href") === active.getAttribute("href"))
     ?? links.find((one) => active.rel && one.rel === active.rel) ?? links.find((one) => active.rel && one.rel);
-  again?.focus({ preventScroll: true });
+  // Or the button that does the same, or what took its place.
+  const key = active.dataset?.key;
+  const button = key ? fresh.querySelector(`[data-key="${key}"]`) : null;
+  (again ?? button ?? (active.matches("button") ? fresh.querySelector("button") : null))?.focus({ preventScroll: true });
 }
 
 function updateList(list, fresh, announce) {

@@ -115,6 +115,7 @@ async function show(next) {
   fit();
   for (const other of document.querySelectorAll(".frame")) other.setAttribute("aria-selected", String(other === card));
   find("detail").scrollTop = 0;
+  document.dispatchEvent(new CustomEvent("frame-shown", { detail: card.dataset.frame }));
   await tell();
 }
 

@@ -1,0 +1,311 @@
+"""What the case page shows of the review, for one person."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from broker_config.messages import now
+from clinician_dashboard.access.roles import Actor
+from clinician_dashboard.review.blind import asked
+from clinician_dashboard.review.conclusions import (
+    CONCLUSIONS,
+    FINER,
+    FRAME_LABELS,
+    FRAME_REASONS,
+    MAX_COMMENT,
+    REASONS,
+    RECEIVERS,
+    words_of,
+)
+from clinician_dashboard.review.critical import MAX_NOTE, OpenAlert
+from clinician_dashboard.review.facts import FrameFact, ReviewFacts, readings
+from clinician_dashboard.review.gates import Gate
+from clinician_dashboard.review.opinions import Stage, stage_of
+from clinician_dashboard.review.patients import Prior
+from clinician_dashboard.review.service import ReviewDesk
+from clinician_dashboard.review.signed import SignedVersion
+from clinician_dashboard.review.signing import MAX_REASON
+from clinician_dashboard.review.tables import CriticalCallRow, OpinionRow
+from clinician_dashboard.web import words
+from clinician_dashboard.web.views import FrameCard
+
+SHOWN_FRAMES = ("unseen", "unresolved")
+"""Filters of the frames that the review adds."""
+
+STAGE_WORDS = {
+    "impression": "First impression",
+    "first": "First reader",
+    "second": "Second reader",
+    "adjudication": "Deciding reader",
+}
+STATUS_WORDS = {"preliminary": "Preliminary", "final": "Final", "amended": "Amended"}
+
+GLOBALS: dict[str, Any] = {
+    "CONCLUSIONS": CONCLUSIONS,
+    "FINER": FINER,
+    "REASONS": REASONS,
+    "FRAME_LABELS": FRAME_LABELS,
+    "FRAME_REASONS": FRAME_REASONS,
+    "RECEIVERS": RECEIVERS,
+    "STAGE_WORDS": STAGE_WORDS,
+    "STATUS_WORDS": STATUS_WORDS,
+    "MAX_COMMENT": MAX_COMMENT,
+    "MAX_NOTE": MAX_NOTE,
+    "MAX_REASON": MAX_REASON,
+    "words_of": words_of,
+}
+
+
+@dataclass(frozen=True)
+class ReviewPanel:
+    """What one person sees of a case's review, and may do.
+
+    Attributes:
+        facts: The case.
+        at: When it was read.
+        reader: Whether the person may review at all.
+        signer: Whether the person may sign.
+        lead: Whether the person may take cases over.
+        hidden: Whether the model's answer is hidden from them.
+        mine: Whether they have the case.
+        free: Whether nobody has it.
+        stage: As which reader their conclusion would count; none where nothing is asked of them.
+        own: Their latest conclusion of this round.
+        opinions: Opinions of this round that they may see.
+        secret: How many they may not see yet, so that the second reading is their own.
+        gates: Of the sign-off; empty for who may not sign.
+        versions: Signed ones.
+        prior: Other smears of the patient.
+        frames: By frame id.
+    """
+
+    facts: ReviewFacts
+    at: datetime
+    name: str
+    reader: bool
+    signer: bool
+    lead: bool
+    hidden: bool
+    blind_asked: bool
+    mine: bool
+    free: bool
+    stage: Stage | None
+    own: OpinionRow | None
+    opinions: Sequence[OpinionRow]
+    secret: int
+    gates: Sequence[Gate]
+    versions: Sequence[SignedVersion]
+    prior: Sequence[Prior]
+    frames: Mapping[str, FrameFact]
+
+    @property
+    def revision(self) -> int:
+        """Of the review."""
+        return self.facts.review.revision
+
+    @property
+    def amending(self) -> bool:
+        """Whether a version is signed already."""
+        return self.facts.review.signed_version > 0
+
+    @property
+    def call(self) -> CriticalCallRow | None:
+        """The latest critical alert."""
+        return self.facts.call
+
+    @property
+    def urgent(self) -> bool:
+        """Whether an alert is open, or should be."""
+        call = self.call
+        return call.closed_at is None if call is not None else self.facts.suspected and not self.amending
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a gate stands before the signature."""
+        return any(gate.blocks for gate in self.gates)
+
+    @property
+    def warnings(self) -> list[Gate]:
+        """What the signer must accept in so many words."""
+        return [gate for gate in self.gates if not gate.met and gate.warns]
+
+    @property
+    def may_conclude(self) -> bool:
+        """Whether a conclusion of theirs would be taken now."""
+        return (
+            self.reader
+            and not self.hidden
+            and self.stage is not None
+            and (self.mine or self.stage != "first")
+        )
+
+    @property
+    def suggestion(self) -> str:
+        """The conclusion that confirms the model; empty where it does not answer."""
+        case = self.facts.case
+        return case.leading or "" if case.decision == "report" else ""
+
+    def ids(self, show: str) -> frozenset[str] | None:
+        """Return which frames one of `SHOWN_FRAMES` shows; none for another filter."""
+        if show == "unseen":
+            return frozenset(
+                one.frame_id for one in self.frames.values() if one.flagged and self.name not in one.viewed_by
+            )
+        if show == "unresolved":
+            return frozenset(one.frame_id for one in self.frames.values() if one.unresolved)
+        return None
+
+    def mark(self, frame_id: str) -> str:
+        """Return what of a frame's marks a card shows; changes when the card must be drawn again."""
+        fact = self.frames.get(frame_id)
+        if fact is None:
+            return ""
+        viewed = "v" if self.name in fact.viewed_by else "f" if fact.flagged and self.reader else ""
+        return f"{viewed}{fact.label or ''}{'h' if self.hidden else ''}"
+
+
+def review_panel(desk: ReviewDesk, actor: Actor, site: str, code: str) -> ReviewPanel:
+    """Return what ``actor`` sees of a case's review.
+
+    Raises:
+        NoSuchCase: If there is none.
+    """
+    facts = desk.read(site, code)
+    at = now()
+    reader = actor.may("cases.review")
+    stage = stage_of(actor.name, readings(facts.of_round), critical=facts.suspected) if reader else None
+    own = facts.own(actor.name)
+    hidden = desk.hidden(actor, facts)
+    # Who may be the second reader sees the first one's word after giving their own.
+    waits = hidden or (reader and own is None and stage == "second" and bool(facts.standing.second_needed))
+    seen = [one for one in facts.of_round if not waits or one.reader == actor.name]
+    return ReviewPanel(
+        facts=facts,
+        at=at,
+        name=actor.name,
+        reader=reader,
+        signer=actor.may("cases.sign"),
+        lead=actor.role == "lab_lead",
+        hidden=hidden,
+        blind_asked=asked(site, settings=desk.settings),
+        mine=facts.holds(actor.name, at=at),
+        free=facts.free(at=at),
+        stage=stage,
+        own=own,
+        opinions=seen,
+        secret=len(facts.of_round) - len(seen),
+        gates=facts.gates(actor, at=at, amend_reason="given with the signature")
+        if actor.may("cases.sign")
+        else (),
+        versions=desk.versions(facts.case.id),
+        prior=desk.prior(facts.case),
+        frames={one.frame_id: one for one in facts.frames},
+    )
+
+
+def blinded(card: FrameCard) -> FrameCard:
+    """Return a frame's card without what the model said."""
+    flags = tuple(words.flag(flag) for flag in card.frame.quality.get("flags", ()))
+    simulated = words.simulated(card.frame, None)
+    return replace(
+        card, diagnosis=None, grid="", reasons=(), flags=flags, simulated=simulated, state="waiting"
+    )
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """What every page says of critical cases to whoever may act.
+
+    Attributes:
+        shown: The first few, unacknowledged ones first.
+        unseen: How many nobody has acknowledged.
+        open: How many are acknowledged, and not told yet.
+        lead: Whether who looks is the lab lead, to whom alerts are escalated.
+        hidden: Ids of cases whose answer is hidden from who looks: those are named without their finding.
+    """
+
+    shown: Sequence[OpenAlert] = ()
+    unseen: int = 0
+    open: int = 0
+    lead: bool = False
+    hidden: frozenset[int] = frozenset()
+
+    @property
+    def escalated(self) -> bool:
+        """Whether one was not acknowledged in time."""
+        return any(one.state == "escalated" for one in self.shown)
+
+
+def alerts_for(desk: ReviewDesk, actor: Actor | None) -> Alerts:
+    """Return the alerts that ``actor`` sees on every page; none for who may not act."""
+    if actor is None or not actor.may("cases.review"):
+        return Alerts()
+    counts = desk.open_counts()
+    if not any(counts.values()):
+        return Alerts(lead=actor.role == "lab_lead")
+    shown = [one for one in desk.alerts(limit=4) if one.state != "acknowledged"][:3]
+    return Alerts(
+        shown=shown,
+        unseen=counts["open"] + counts["escalated"],
+        open=counts["acknowledged"],
+        lead=actor.role == "lab_lead",
+        hidden=desk.hidden_cases(actor, [one.case for one in shown]),
+    )
+
+
+def review_fields(desk: ReviewDesk, actor: Actor, site: str, code: str) -> dict[str, Any]:
+    """Return a case's review as plain fields, for the JSON API."""
+    panel = review_panel(desk, actor, site, code)
+    review = panel.facts.review
+    standing = panel.facts.standing
+    return {
+        "site": site,
+        "code": code,
+        "revision": review.revision,
+        "status": review.status,
+        "claimed_by": None if panel.free else review.claimed_by,
+        "claim_expires_at": None if panel.free else review.claim_expires_at,
+        "signed_version": review.signed_version,
+        "signed_at": review.signed_at,
+        "signed_by": review.signed_by,
+        "amend_needed": review.amend_needed,
+        "patient_code": review.patient_code,
+        "answer_hidden": panel.hidden,
+        "second_reading_needed": bool(standing.second_needed) and not panel.secret,
+        "stage": panel.stage,
+        "opinions": [
+            {
+                name: getattr(one, name)
+                for name in (
+                    *("stage", "reader", "reader_name", "role", "at", "conclusion", "finer", "reason"),
+                    *("comment", "differs", "blind"),
+                )
+            }
+            for one in panel.opinions
+        ],
+        "gates": [
+            {"code": one.code, "met": one.met, "warns": one.warns, "sentence": one.sentence, "link": one.link}
+            for one in panel.gates
+        ],
+        "critical": None
+        if panel.call is None or panel.hidden
+        else {
+            name: getattr(panel.call, name)
+            for name in (
+                *("cause", "opened_at", "due_at", "acknowledged_at", "acknowledged_by", "escalated_at"),
+                *("called_at", "called_by", "told_role", "told_code", "read_back", "closed_at", "closed_how"),
+            )
+        },
+        "frames": [
+            {
+                "frame_id": one.frame_id,
+                "flagged": one.flagged and not panel.hidden,
+                "viewed": actor.name in one.viewed_by,
+                "label": one.label,
+                "label_reason": one.label_reason,
+                "labelled_by": one.labelled_by,
+            }
+            for one in panel.facts.frames
+        ],
+    }
