@@ -24,6 +24,9 @@ TABLE = {
     "ingest": LazyCommand(
         "hemolink.bench.ingest:ingest", "How many diagnoses a second enter the record.", "demo"
     ),
+    "desk": LazyCommand(
+        "hemolink.bench.desk:desk", "Worklist, search and case page with 100,000 cases.", "demo"
+    ),
     "fuzz": LazyCommand(
         "hemolink.bench.fuzz:fuzz", "Malformed messages against worker, record and edge.", "demo"
     ),

@@ -1,0 +1,254 @@
+"""Asks two dashboards the same questions in turn, one with few cases and one with many, and takes the times."""
+
+import http.client
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clinician_dashboard.access.access import Access
+from clinician_dashboard.access.roles import SYSTEM
+from clinician_dashboard.access.settings import SignInSettings
+from clinician_dashboard.record import Record
+from hemolink.bench.desk_fill import BASE_CASES, DATABASE, copy_record, multiply, write_base
+from hemolink.bench.process_cost import ProcessCost
+from hemolink.bench.worker_rates import images
+from hemolink.child import Child
+from hemolink.errors import FrontDoorError
+
+MOST_MS = 100.0
+MOST_TIMES = 1.5
+_LITTLE_MS = 5.0
+"""What is quicker than this in the large record is not held to a ratio: it is the web server's own time."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A page or an answer of the API; ``path`` makes its address for a record of so many cases.
+
+    Attributes:
+        name: For the table.
+        path: From the number of cases and the round's chance.
+        judged: Whether the issue's bounds hold for it; others are told only.
+    """
+
+    name: str
+    path: Callable[[int, random.Random], str]
+    judged: bool = True
+
+
+def _code(cases: int, chance: random.Random) -> str:
+    return f"HL-{chance.randrange(cases):06d}"
+
+
+def _case(cases: int, chance: random.Random) -> str:
+    number = chance.randrange(cases)
+    return f"/cases/{('north', 'south', 'harbour')[number % BASE_CASES % 12 % 3]}/HL-{number:06d}"
+
+
+QUESTIONS = (
+    Question("worklist", lambda _cases, _chance: "/"),
+    Question(
+        "worklist, one urgency", lambda _cases, chance: f"/?urgency={chance.choice(['critical', 'refer'])}"
+    ),
+    Question("worklist, signed", lambda _cases, _chance: "/?status=signed"),
+    Question("worklist, one site", lambda _cases, _chance: "/?site=harbour"),
+    Question("worklist, one microscope", lambda _cases, chance: f"/?device=scope-{chance.randrange(12):02d}"),
+    Question("worklist, of today", lambda _cases, _chance: "/?age=day"),
+    Question("search, a whole code", lambda cases, chance: f"/?status=all&q={_code(cases, chance)}"),
+    Question("search, part of a code", lambda cases, chance: f"/?status=all&q={_code(cases, chance)[-4:]}"),
+    Question("search, what many have", lambda _cases, _chance: "/?status=all&q=HL-0"),
+    Question("search, a site", lambda _cases, _chance: "/?q=harb"),
+    Question("search, a class", lambda _cases, _chance: "/?q=AML"),
+    Question("search, nothing found", lambda _cases, _chance: "/?status=all&q=zebra"),
+    Question("case page", _case),
+    Question("API: cases", lambda _cases, _chance: "/api/v1/cases?limit=60"),
+    Question("quality over time", lambda _cases, _chance: "/quality", judged=False),
+    Question("health", lambda _cases, _chance: "/health", judged=False),
+    Question("fleet", lambda _cases, _chance: "/fleet", judged=False),
+)
+
+
+@dataclass
+class Answered:
+    """The times of one question, in milliseconds, by size."""
+
+    question: Question
+    small: list[float] = field(default_factory=list)
+    large: list[float] = field(default_factory=list)
+
+    @property
+    def times(self) -> float:
+        """Median in the large record over the median in the small one."""
+        return statistics.median(self.large) / statistics.median(self.small)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bounds hold: the large record's 95th percentile, and the ratio of the medians."""
+        if not self.question.judged:
+            return True
+        quick = statistics.median(self.large) < _LITTLE_MS
+        return percentile(self.large, 0.95) < MOST_MS and (quick or self.times <= MOST_TIMES)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as plain fields."""
+        return {
+            "small": {"p50_ms": _ms(self.small, 0.5), "p95_ms": _ms(self.small, 0.95)},
+            "large": {"p50_ms": _ms(self.large, 0.5), "p95_ms": _ms(self.large, 0.95)},
+            "times": round(self.times, 2),
+            "judged": self.question.judged,
+            "holds": self.holds,
+        }
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value below which ``share`` of them lie (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _ms(values: list[float], share: float) -> float:
+    return round(percentile(values, share), 1)
+
+
+class DeskRun:
+    """Fills two records, starts a dashboard on each, and asks.
+
+    Args:
+        cases: Of the large record; the small one has 1,000.
+        rounds: How often each question is asked of each.
+        seed: Of the records and of the questions.
+        directory: Where all of it lies.
+        tell: Told how far it is.
+    """
+
+    def __init__(
+        self, *, cases: int, rounds: int, seed: int, directory: Path, tell: Callable[[str], None]
+    ) -> None:
+        self._cases = cases
+        self._rounds = rounds
+        self._seed = seed
+        self._directory = directory
+        self._tell = tell
+        self.fill_s = 0.0
+        self.database_mb = 0.0
+        self.diagnoses = 0
+        self.rss_mb: dict[str, float] = {}
+
+    def run(self) -> list[Answered]:
+        """Fill and ask.
+
+        Raises:
+            FrontDoorError: If a dashboard does not start, or answers with an error.
+        """
+        small, large = self._directory / "small", self._directory / "large"
+        began = time.monotonic()
+        write_base(small, seed=self._seed, pictures=images(self._seed)[:8], tell=self._tell)
+        token = _make_token(small)
+        copy_record(small, large)
+        multiply(large, cases=self._cases, tell=self._tell)
+        self.fill_s = time.monotonic() - began
+        self.database_mb = (large / DATABASE).stat().st_size / 1e6
+        with ExitStack() as stack:
+            desks = [self._start(stack, name) for name in ("small", "large")]
+            askers = [_Asker(desk, token) for desk in desks]
+            self.diagnoses = int(askers[1].get_json("/api/v1/summary")["recorded"])
+            answered = [Answered(question) for question in QUESTIONS]
+            for number in range(-1, self._rounds):
+                self._tell(f"asking: round {number + 1} of {self._rounds}")
+                for one in answered:
+                    self._ask(one, askers, number=number)
+            for name, desk in zip(("small", "large"), desks, strict=True):
+                assert desk.process is not None  # noqa: S101 - started
+                self.rss_mb[name] = round(ProcessCost(desk.process.pid).resident_mb, 1)
+        return answered
+
+    def _ask(self, one: Answered, askers: "list[_Asker]", *, number: int) -> None:
+        sizes = (BASE_CASES, self._cases)
+        for which in (0, 1) if number % 2 else (1, 0):  # each goes first in its turn
+            chance = random.Random(f"{self._seed} {number} {one.question.name}")
+            took = askers[which].time(one.question.path(sizes[which], chance))
+            if number >= 0:  # the first round warms up
+                (one.small, one.large)[which].append(took * 1e3)
+
+    def _start(self, stack: ExitStack, name: str) -> Child:
+        child = Child(
+            "dashboard",
+            module="clinician_dashboard",
+            settings={
+                "directory": str(self._directory / name),
+                "broker": {"port": 1},  # nobody is there: only pages are asked for
+                "port": 0,
+                "log": {"level": "ERROR"},
+            },
+            directory=self._directory,
+            name=f"dashboard-{name}",
+        )
+        child.start()
+        stack.callback(child.stop, timeout_s=30)
+        deadline = time.monotonic() + 120
+        while "web" not in child.ports():
+            child.check()
+            if time.monotonic() > deadline:
+                raise FrontDoorError(f"the dashboard did not start. {child.last_words()}")
+            time.sleep(0.05)
+        return child
+
+
+def _make_token(directory: Path) -> str:
+    record = Record(f"sqlite:///{directory / DATABASE}", directory)
+    record.start()
+    try:
+        access = Access(record, SignInSettings())
+        return access.tokens.create("bench", role="lab_lead", by=SYSTEM, days=1)
+    finally:
+        record.stop()
+
+
+class _Asker:
+    """One kept connection to a dashboard."""
+
+    def __init__(self, desk: Child, token: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", desk.ports()["web"], timeout=60)
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def time(self, path: str) -> float:
+        """Return the seconds from the question to the last byte of the answer."""
+        began = time.perf_counter()
+        self._get(path)
+        return time.perf_counter() - began
+
+    def get_json(self, path: str) -> dict[str, Any]:
+        """Return a JSON answer."""
+        import json  # noqa: PLC0415 - once
+
+        answer: dict[str, Any] = json.loads(self._get(path))
+        return answer
+
+    def _get(self, path: str) -> bytes:
+        self._connection.request("GET", path, headers=self._headers)
+        answer = self._connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:  # noqa: PLR2004
+            raise FrontDoorError(f"{path} was answered with {answer.status}: {body[:300]!r}")
+        return body
+
+
+def table(answered: list[Answered], *, cases: int) -> Iterator[str]:
+    """Yield the figures as lines."""
+    yield f"{'milliseconds, whole answer over loopback':<42}{BASE_CASES:>7,} cases{cases:>18,} cases"
+    yield f"{'':<42}{'p50':>6}{'p95':>7}{'p50':>14}{'p95':>7}{'times':>8}"
+    for one in answered:
+        mark = "" if one.holds else "  DOES NOT HOLD"
+        mark = mark or ("" if one.question.judged else "  (told only)")
+        yield (
+            f"{one.question.name:<42}{_ms(one.small, 0.5):>6}{_ms(one.small, 0.95):>7}{_ms(one.large, 0.5):>14}"
+            f"{_ms(one.large, 0.95):>7}{one.times:>8.2f}{mark}"
+        )
+
+
+__all__ = ["Answered", "DeskRun", "table"]
