@@ -62,6 +62,9 @@ CaseCode = Annotated[
     ),
 ]
 Level = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$")]
+Node = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}(/[A-Za-z0-9][A-Za-z0-9._-]{0,39}){0,7}$")
+]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -168,6 +171,34 @@ ActivationGrid = Annotated[
 ]
 
 
+class Finer(BaseModel):
+    """What the model says of the predicted disease's subtypes; sent by models that were trained on subtypes only.
+
+    Nodes are named by their path in the label tree, such as ``AML/M3``. The subtypes right below the disease sum to its
+    probability, those below a subtype to the subtype's.
+
+    Attributes:
+        label: The deepest node that is certain; the disease itself where none below it is.
+        name: Of that node, for people.
+        level: 1 for the disease, 2 for a subtype, 3 for one below that.
+        system: What divides the disease, such as ``FAB``.
+        probabilities: Of the disease's subtypes.
+        alert: What must be said of a subtype that must not be missed, wherever it is suspected; empty otherwise.
+        alert_threshold: Share of the disease's probability from which such a subtype is suspected, for one frame or for the mean
+            over a case's frames.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    label: Node
+    name: Text = ""
+    level: Annotated[int, Field(ge=1, le=8)]
+    system: Text = ""
+    probabilities: dict[Node, Fraction] = Field(max_length=100)
+    alert: Text = ""
+    alert_threshold: Fraction | None = None
+
+
 class Diagnosis(Message):
     """What the model said of one frame: preliminary until a clinician has signed."""
 
@@ -194,6 +225,10 @@ class Diagnosis(Message):
     ood_score: Finite
     ood_threshold: Finite
     activation: ActivationGrid
+    activation_absent: Text = Field("", description="why there is no activation map; it is all zero then")
+    finer: Finer | None = Field(
+        None, description="subtypes of the predicted disease, where the model knows any"
+    )
     timings: Timings = Timings()
     image_sha256: Sha256
     frame_simulated: bool = False
@@ -204,6 +239,8 @@ class Diagnosis(Message):
             raise ValueError(f"probabilities must name exactly {', '.join(CLASSES)}")
         if abs(sum(self.probabilities.values()) - 1.0) > 1e-3:  # noqa: PLR2004 - rounding of fp16 engines
             raise ValueError("probabilities must sum to one")
+        if self.finer is not None and self.finer.label.split("/", 1)[0] != self.prediction:
+            raise ValueError("the finer label must be the predicted class or a subtype of it")
         return self
 
     @property

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from broker_config.messages import (
     CLASSES,
     Diagnosis,
+    Finer,
     Frame,
     ModelIdentity,
     Rejection,
@@ -116,6 +117,8 @@ def assemble(
             ood_score=prediction.ood_score,
             ood_threshold=prediction.ood_threshold,
             activation=prediction.activation,
+            activation_absent=prediction.activation_absent[:_MAX_REASON],
+            finer=_finer(prediction),
             timings=Timings(
                 capture_ms=frame.capture_ms,
                 queue_ms=job.queue_ms,
@@ -136,6 +139,22 @@ def assemble(
             f"the model's answer is not a diagnosis ({where}): verify the model package, or serve another",
             code="invalid_prediction",
         ) from None
+
+
+def _finer(prediction: Prediction) -> Finer | None:
+    """What the model says of the predicted disease's subtypes, where it knows any."""
+    found = prediction.finer
+    if found is None:
+        return None
+    return Finer(
+        label=found.label,
+        name=found.name,
+        level=found.level,
+        system=found.system,
+        probabilities={path: min(1.0, max(0.0, p)) for path, p in found.probabilities.items()},
+        alert=found.alert,
+        alert_threshold=found.alert_threshold,
+    )
 
 
 def reject(job: Job, error: FrameRejected, *, worker: str, payload_sha256: str) -> Rejection:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model_zoo.errors import CardError
 from model_zoo.preprocessing import Preprocessing
+from model_zoo.tree.statement import FinerLabels
 
 SCHEMA_VERSION: Final = "2"
 READABLE_VERSIONS: Final = ("1", "2")
@@ -261,6 +262,13 @@ class Card(_Part):
     metrics: Metrics | None = None
     guard: GuardMetrics | None = None
     expectation: Expectation | None = None
+    finer: FinerLabels | None = Field(
+        default=None, description="Subtypes that the package tells apart within a class."
+    )
+    activation: Literal["in the graph", "gradient, torch only"] = Field(
+        default="in the graph",
+        description="Where activation maps come from; engines without torch give none in the second case, and say so.",
+    )
     simulated: bool = Field(description="True where the network was trained on simulated smears.")
     intended_use: str
     licence: str

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +47,7 @@ from model_zoo.package import ModelPackage, file_sha256
 from model_zoo.preprocessing import Preprocessing
 from model_zoo.store import FrameStore
 from model_zoo.training import RUN_FILE
+from model_zoo.tree.fitting import FinerModel, Labelled, fit_finer, measured, nodes_of
 
 _BATCH: Final = 8
 Progress = Callable[[str, int, int], None]
@@ -178,7 +179,16 @@ def build_package(
     guard = fit_guard(
         reference, calibration, labels=LABELS, bounds=network.feature_bounds, settings=settings.guard
     )
-    save_guard({name: torch.from_numpy(array) for name, array in guard.detector.tensors().items()}, partial)
+    stored = {name: torch.from_numpy(array) for name, array in guard.detector.tensors().items()}
+    finer = _finer(
+        _subtyped(reference, store, split.train[spread.astype(int)]),
+        _subtyped(calibration, store, split.calibration, further),
+        _subtyped(test, store, split.test),
+        width=network.feature_bounds["last"][1],
+    )
+    if finer is not None:
+        stored |= {name: torch.from_numpy(array) for name, array in finer.tensors().items()}
+    save_guard(stored, partial)
     named = (WEIGHTS_FILE, GRAPH_FILE, GUARD_FILE)
     card = with_guard(card, guard).model_copy(
         update={"files": {name: file_sha256(partial / name) for name in named}}
@@ -206,11 +216,30 @@ def build_package(
         "metrics": metrics,
         "guard": checked,
         "expectation": given if given.inside else given.model_copy(update={"inside": expected}),
+        "finer": finer.stated if finer is not None else None,
     }
     write_card(card.model_copy(update=final), partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return ModelPackage.load(folder)
+
+
+def _subtyped(
+    evidence: Evidence, store: FrameStore, indices: NDArray[np.int64], further: FrameStore | None = None
+) -> Labelled:
+    """Features with what is known of each frame's subtype."""
+    frames = [store.frames[index] for index in indices.tolist()]
+    frames += further.frames if further is not None else []
+    nodes = nodes_of(
+        [LABELS[frame.label] if frame.label >= 0 else "" for frame in frames], [f.subtype for f in frames]
+    )
+    return Labelled(evidence.outputs.features, nodes, evidence.groups)
+
+
+def _finer(train: Labelled, calibration: Labelled, test: Labelled, *, width: int) -> FinerModel | None:
+    """The finer head, measured; None where no disease has two labelled subtypes."""
+    model = fit_finer(train, calibration, width=width)
+    return None if model is None else replace(model, stated=measured(model, test, width=width))
 
 
 def with_guard(card: Card, guard: Guard) -> Card:
@@ -318,6 +347,7 @@ def _card(
             initial_weights=str(notes["initial_weights"]),
             classes=classes,
         ),
+        activation="gradient, torch only" if network.entry.head == "token" else "in the graph",
         simulated=store.simulated,
         intended_use=INTENDED_USE,
         licence="Apache-2.0",

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from model_zoo.engines import Engine, Outputs, create_engine
 from model_zoo.engines.protocol import EngineName, Precision
 from model_zoo.errors import EngineError
 from model_zoo.package import ModelPackage
+from model_zoo.tree.answer import FinerAnswer, FinerHead
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class Prediction:
         ood_score: Distance from the training frames, 0 and up.
         ood_threshold: Above it, the frame is referred.
         activation: Rows of the predicted class's activation map, each value in 0..1.
+        finer: Subtypes of the predicted label, where the package knows any.
+        activation_absent: Why there is no activation map, which is all zero then; empty where there is one.
     """
 
     probabilities: tuple[float, ...]
@@ -40,6 +43,8 @@ class Prediction:
     ood_score: float
     ood_threshold: float
     activation: tuple[tuple[float, ...], ...]
+    finer: FinerAnswer | None = None
+    activation_absent: str = ""
 
 
 class Predictor:
@@ -73,6 +78,7 @@ class Predictor:
             package, engine, precision=precision, max_batch_size=max_batch_size
         )
         self._detector: Detector | None = None
+        self._finer: FinerHead | None = None
 
     @property
     def engine_name(self) -> str:
@@ -94,6 +100,7 @@ class Predictor:
     def start(self) -> None:
         """Load, compile and warm up; takes seconds."""
         self._detector = Detector.from_package(self.package)
+        self._finer = FinerHead.from_package(self.package)
         self._engine.start()
         logger.info("serving %s %s with %s", self.package.name, self.package.version, self.engine_name)
 
@@ -122,7 +129,23 @@ class Predictor:
         Raises:
             EngineError: If not started, the batch is empty or too large, or the runtime fails.
         """
-        return interpret(self.run(batch), self.package.card.rules, self.detector)
+        return interpret(
+            self.run(batch),
+            self.package.card.rules,
+            self.detector,
+            finer=self._finer,
+            absent=self.activation_absent,
+        )
+
+    @property
+    def activation_absent(self) -> str:
+        """Why this engine gives no activation map for this package; empty where it does."""
+        if self.package.card.activation == "in the graph" or self.engine_name.startswith("torch"):
+            return ""
+        return (
+            f"no activation map: that of {self.package.card.architecture} takes a backward pass, which {self.engine_name} does not "
+            "make; serve it with the torch engine to have one."
+        )
 
     def run(self, batch: Sequence[NDArray[np.float32]]) -> Outputs:
         """The network's raw outputs for prepared inputs, as `infer` interprets them.
@@ -165,14 +188,50 @@ def calibrated(
     return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float64)
 
 
-def interpret(outputs: Outputs, rules: Rules, detector: Detector) -> list[Prediction]:
-    """Turn a network's outputs into predictions, by what the card states."""
+def interpret(
+    outputs: Outputs,
+    rules: Rules,
+    detector: Detector,
+    *,
+    finer: FinerHead | None = None,
+    absent: str = "",
+) -> list[Prediction]:
+    """Turn a network's outputs into predictions, by what the card states.
+
+    Args:
+        outputs: Of N frames.
+        rules: Of the card.
+        detector: Of the package.
+        finer: Of the package, where it tells subtypes apart.
+        absent: Why there are no activation maps, where there are none.
+    """
     probabilities = calibrated(outputs.logits, rules.calibration.temperature, trained=rules.trained)
     scores = detector.score(outputs.features)
-    return [
+    found = [
         _interpret_one(probabilities[row], float(scores[row]), outputs.activation[row], rules)
         for row in range(len(probabilities))
     ]
+    if absent:
+        found = [replace(one, activation_absent=absent) for one in found]
+    if finer is not None:
+        found = [
+            replace(one, finer=_finer(one, outputs.features[row], rules, finer))
+            for row, one in enumerate(found)
+        ]
+    return found
+
+
+def _finer(
+    found: Prediction, features: NDArray[np.float32], rules: Rules, head: FinerHead
+) -> FinerAnswer | None:
+    probability = found.probabilities[rules.labels.index(found.prediction)]
+    return head.answer(
+        found.prediction,
+        probability,
+        features,
+        certain=found.prediction_set == (found.prediction,),
+        foreign=not found.ood_score <= found.ood_threshold,
+    )
 
 
 def _interpret_one(

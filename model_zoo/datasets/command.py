@@ -30,7 +30,8 @@ FRACTIONS: Final = (0.7, 0.1, 0.2)
     "labels",
     multiple=True,
     metavar="NAME=LABEL",
-    help="What a folder's or column's name stands for; - keeps its images unlabelled. May be repeated.",
+    help="What a folder's or column's name stands for: a label, or label/subtype (AML/M3); - keeps its images unlabelled. "
+    "May be repeated.",
 )
 @click.option("--licence", default="", help="Of images whose list states none.")
 @click.option(
@@ -149,6 +150,7 @@ def _report(survey: "Survey", target: Path, layouts: dict[str, str]) -> dict[str
         "labelled": sum(bool(image.label) for image in survey.images),
         "of_unknown_patient": unknown,
         "counts": survey.counts(),
+        "subtypes": survey.subtypes(),
         "ties": dict(Counter(tie.kind for tie in survey.ties)),
         "unions": [
             {"first": paths[t.first], "second": paths[t.second], "kind": t.kind, "detail": t.detail}
@@ -186,6 +188,17 @@ def _described(report: dict[str, Any]) -> str:
         ),
         "",
     ]
+    known = [row for row in report["subtypes"] if row["known"]]
+    lines += [
+        f"{row['label']}/{row['subtype']}: {row['images']} images in {row['groups']} groups" for row in known
+    ]
+    strange = [
+        f"{row['label']}/{row['subtype']} ({row['images']})" for row in report["subtypes"] if not row["known"]
+    ]
+    if strange:
+        lines.append(
+            f"subtypes that the label tree does not know: {', '.join(strange)}; kept as written, they count as their label only"
+        )
     for kind, count in report["ties"].items():
         lines.append(f"united by {kind}: {count}")
     looked = [union for union in report["unions"] if union["kind"] == "near-duplicate"]

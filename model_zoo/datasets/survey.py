@@ -26,6 +26,7 @@ Progress = Callable[[str, int, int], None]
 AUGMENTED: Final = "augmented copy"
 CONFLICT: Final = "one picture, two labels"
 CHANGED: Final = "changed"
+MISMATCH: Final = "subtype of another label"
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ class Surveyed:
         label: A label of the model, or empty.
         subtype: Where one is known.
         print: Its fingerprint.
+        known_subtype: Whether the label tree knows the subtype; it teaches the label only otherwise.
     """
 
     listed: Listed
     label: str
     subtype: str
     print: Fingerprint
+    known_subtype: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,23 @@ class Survey:
         return [
             {"label": label, "source": source, "images": len(groups), "groups": len(set(groups))}
             for (label, source), groups in sorted(members.items())
+        ]
+
+    def subtypes(self) -> list[dict[str, Any]]:
+        """Images and groups by class and subtype, and whether the label tree knows it."""
+        members: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
+        for image, group in zip(self.images, self.groups.tolist(), strict=True):
+            if image.label and image.subtype:
+                members[image.label, image.subtype, image.known_subtype].append(group)
+        return [
+            {
+                "label": label,
+                "subtype": subtype,
+                "known": known,
+                "images": len(groups),
+                "groups": len(set(groups)),
+            }
+            for (label, subtype, known), groups in sorted(members.items())
         ]
 
 
@@ -176,8 +196,14 @@ def _read(one: Listed, vocabulary: Vocabulary) -> Surveyed:
     own = fingerprint(picture.image, picture.data)
     if one.sha256 and one.sha256 != own.sha256:
         raise _Unwanted(CHANGED, "it differs from the SHA-256 that its list states: fetch it again")
-    label, subtype = vocabulary.meaning(one.name)
-    return Surveyed(one, label, one.subtype or subtype, own)
+    label, meant = vocabulary.meaning(one.name)
+    if not label:
+        return Surveyed(one, label, one.subtype, own)
+    try:
+        subtype, known = vocabulary.subtype(label, one.subtype or meant)
+    except DatasetError as error:
+        raise _Unwanted(MISMATCH, str(error)) from error
+    return Surveyed(one, label, subtype, own, known_subtype=known)
 
 
 class _Unwanted(Exception):

@@ -68,12 +68,19 @@ class TorchEngine:
         import torch  # noqa: PLC0415
 
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self._precision]
+        backward = self._package.card.activation == "gradient, torch only"
         with (
-            torch.inference_mode(),
+            torch.inference_mode(mode=not backward),  # its tensors could not be differentiated
+            torch.no_grad(),
             torch.autocast(self._device, dtype=dtype, enabled=dtype != torch.float32),
         ):
             images = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
-            answers = self._network(images.contiguous(memory_format=torch.channels_last))
+            images = images.contiguous(memory_format=torch.channels_last)
+            answers = self._network(images)
+            if backward:
+                from model_zoo.gradient import gradient_maps  # noqa: PLC0415
+
+                answers = (*answers[:2], gradient_maps(self._network, images))
         return Outputs(*(answer.float().cpu().numpy() for answer in answers))
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from broker_config.delivery import DELIVERY
-from broker_config.messages import CLASSES, Diagnosis, Message
+from broker_config.messages import CLASSES, Diagnosis, Finer, Message
 from broker_config.topics import PRIORITIES, VERBS
 
 MESSAGE_TYPES = tuple(sorted({row.message for row in DELIVERY.values()}, key=lambda one: one.kind))
@@ -33,16 +33,26 @@ def messages(kind: type[BaseModel]) -> st.SearchStrategy[Any]:
     fields = {
         name: _of(field.annotation, field.metadata)
         for name, field in kind.model_fields.items()
-        if name not in ("schema_version", "probabilities")
+        if name != "schema_version"
+        and (kind, name) not in ((Diagnosis, "probabilities"), (Diagnosis, "finer"))
     }
     if kind is Diagnosis:
         fields["probabilities"] = _probabilities()
+        return st.builds(_with_finer, st.builds(kind, **fields), st.none() | messages(Finer))
     return st.builds(kind, **fields)
 
 
 def any_message() -> st.SearchStrategy[Message]:
     """Valid messages of any type."""
     return st.sampled_from(MESSAGE_TYPES).flatmap(messages)
+
+
+def _with_finer(diagnosis: Diagnosis, finer: Finer | None) -> Diagnosis:
+    """A diagnosis with a finer label, which must be the predicted class or lie below it."""
+    if finer is None:
+        return diagnosis
+    label = "/".join([diagnosis.prediction, *finer.label.split("/")[1:]])
+    return Diagnosis.model_validate({**dict(diagnosis), "finer": finer.model_copy(update={"label": label})})
 
 
 @st.composite

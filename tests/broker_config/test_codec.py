@@ -79,6 +79,16 @@ def one_of_each() -> list[Message]:
     return [
         frame(quality=Quality(focus=1.5, flags=("soft_focus",)), stage_x_um=-3.25),
         diagnosis(reasons=("ood: unlike anything in training",)),
+        diagnosis(
+            prediction="AML",
+            finer={
+                "label": "AML/M3",
+                "level": 2,
+                "probabilities": {"AML/M3": 0.19, "AML/not-M3": 0.01},
+                "alert": "APL suspected",
+                "alert_threshold": 0.3,
+            },
+        ),
         Receipt(frame_id=new_frame_id(), status="recorded", by="record", at=now()),
         Rejection(
             site="clinic", device="d", code="not_cbor", reason="é", payload_sha256=SHA, by="w1", at=now()
