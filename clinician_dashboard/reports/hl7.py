@@ -35,16 +35,22 @@ def escape(text: str) -> str:
     return "".join(ESCAPES.get(one, one) if one.isprintable() or one == "\u202f" else " " for one in text)
 
 
-def oru_message(report: CaseReport) -> str:
-    """Return the message, segments ended by carriage returns."""
+def oru_message(report: CaseReport, *, receiver: tuple[str, str] = ("", "")) -> str:
+    """Return the message, segments ended by carriage returns.
+
+    Args:
+        report: The case. The same report gives the same message, control id included.
+        receiver: The receiving application and facility (MSH-5 and MSH-6).
+    """
     control_id = uuid.uuid5(
-        _NAMESPACE, f"{report.site}/{report.code}/{report.version}/{_time(report.made_at)}"
+        _NAMESPACE, f"{report.site}/{report.code}/{report.status}/{report.version}/{_time(report.made_at)}"
     )
     moment = _time(report.made_at)
     smear = _element(v.SMEAR)
     segments = [
         _segment(
-            *("MSH", "^~\\&", "HEMOLINK", escape(report.site), "", "", moment, "", "ORU^R01^ORU_R01"),
+            *("MSH", "^~\\&", "HEMOLINK", escape(report.site), *map(escape, receiver)),
+            *(moment, "", "ORU^R01^ORU_R01"),
             *(
                 control_id.hex[:20],
                 "T" if report.simulated else "P",
