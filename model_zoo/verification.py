@@ -19,6 +19,9 @@ from model_zoo.predictor import Predictor, calibrated
 TOLERANCE: Final = 1e-3
 """Largest difference in probability between two engines at fp32."""
 
+SCORE_TOLERANCE: Final = 1e-2
+"""Largest relative difference in the out-of-distribution score between two engines at fp32."""
+
 _MODULES: Final[dict[EngineName, str]] = {
     "openvino": "openvino",
     "onnxruntime": "onnxruntime",
@@ -98,19 +101,22 @@ def _references(package: ModelPackage) -> Check:
 def _answers(package: ModelPackage, engines: Sequence[EngineName]) -> Iterator[Check]:
     inputs = _probe(package)
     found: dict[EngineName, NDArray[np.float64]] = {}
+    scores: dict[EngineName, NDArray[np.float64]] = {}
+    card = package.card
     for engine in engines:
         predictor = Predictor(package, engine=engine, precision="fp32", max_batch_size=len(inputs))
         try:
             predictor.start()
             outputs = predictor.run(inputs)
             name = predictor.engine_name
+            scores[engine] = predictor.detector.score(outputs.features).astype(np.float64)
         except ModelZooError as error:
             yield Check(engine, passed=False, message=str(error))
             continue
         finally:
             predictor.stop()
         finite = all(bool(np.isfinite(array).all()) for array in outputs)
-        found[engine] = calibrated(outputs.logits, package.card.calibration.temperature)
+        found[engine] = calibrated(outputs.logits, card.calibration.temperature, trained=card.trained)
         yield Check(name, passed=finite, message="answers" if finite else "answers are not finite numbers")
     if len(found) > 1:
         stack = np.stack(list(found.values()))
@@ -120,6 +126,27 @@ def _answers(package: ModelPackage, engines: Sequence[EngineName]) -> Iterator[C
             passed=worst <= TOLERANCE,
             message=f"{', '.join(found)} differ by at most {worst:.1e} in probability (limit {TOLERANCE:g})",
         )
+        every = np.stack([scores[engine] for engine in found])
+        apart = float((np.ptp(every, axis=0) / np.maximum(every.min(axis=0), 1e-9)).max())
+        yield Check(
+            "guard",
+            passed=apart <= SCORE_TOLERANCE,
+            message=f"{_rules(package)}; out-of-distribution scores differ by at most {100 * apart:.2f} % between engines",
+        )
+
+
+def _rules(package: ModelPackage) -> str:
+    """What the package's guard consists of, in a few words."""
+    card = package.card
+    blocks = ", ".join(block.name for block in card.out_of_distribution.blocks)
+    acute = (
+        f"acute rule at {card.acute.threshold:.4f}"
+        if card.acute
+        else "no acute rule (made by an earlier release)"
+    )
+    own = sum(value is not None for value in card.calibration.set_thresholds)
+    sets = f"sets with {own} thresholds by class" if own else "sets with one threshold"
+    return f"detector over {blocks}; {sets}; {acute}"
 
 
 def _probe(package: ModelPackage) -> list[NDArray[np.float32]]:

@@ -96,7 +96,7 @@ def test_faults_of_package_and_engine_are_one_line(made, frame):
 def test_verify_compares_files_and_engines(made, package_copy):
     (result,) = last_json(invoke("verify", made.path, "--json"))
     assert result["passed"], result
-    assert {"files", "labels", "graph", "agreement"} <= {check["name"] for check in result["checks"]}
+    assert {"files", "labels", "graph", "agreement", "guard"} <= {check["name"] for check in result["checks"]}
     (package_copy / "model.safetensors").write_bytes(b"\x80\x04junk")
     done = invoke("verify", package_copy, code=1)
     assert "FAILED" in done.output
