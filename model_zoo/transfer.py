@@ -122,15 +122,16 @@ class Leaver:
         inside = self._inside(whole)
         found, unmeasured = [], {}
         for source in sources:
-            if source not in known:
-                found.append(self._ask(source, whole))
-                continue
             try:
-                package = self._without(source, recipe)
+                package = self._without(source, recipe) if source in known else whole
             except DatasetError as error:
                 unmeasured[source] = str(error)
                 continue
             found.append(self._ask(source, package))
+            row = found[-1].row
+            self._say(
+                f"{source}: {row.frames} frames, {against(row)} counted against it, {row.referred} referred"
+            )
         return Transfer(inside, tuple(found), unmeasured)
 
     def _without(self, source: str, recipe: TrainingSettings) -> ModelPackage:

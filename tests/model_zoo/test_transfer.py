@@ -26,6 +26,17 @@ KINDS = {"healthy": 20, "ALL": 44}
 """Diameter of the disc that stands for a cell, in pixels."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads that wait for each other on a busy machine cost more than they give on inputs this small."""
+    import torch  # noqa: PLC0415
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def draw(colour, diameter: int, rng: np.random.Generator) -> np.ndarray:
     image = np.clip(np.asarray(colour) + rng.normal(0, 6, (96, 96, 3)), 0, 255).astype(np.uint8)
     centre = rng.integers(38, 58, 2)
