@@ -179,9 +179,13 @@ def describe(metrics: GuardMetrics) -> str:
         f"{'inside frames accepted by the detector':<44}{cell(metrics.accepted)}",
     ]
     if metrics.outside:
-        lines += ["", f"{'outside':<34}{'frames':>7}  {'AUROC':<24}{'let in':<24}{'reported':<24}"]
+        lines += [
+            "",
+            f"{'outside':<34}{'frames':>7}  {'AUROC':<24}{'let in':<24}{'reported':<24}right of these",
+        ]
         lines += [
             f"{row.kind:<34}{row.frames:>7}  {cell(row.auroc):<24}{cell(row.let_in):<24}{cell(row.reported):<24}"
+            f"{cell(row.agreeing) if row.agreeing else '     -'}"
             for row in metrics.outside
         ]
     return "\n".join(lines)

@@ -78,6 +78,7 @@ def outside_section(found: dict[str, Any]) -> str:
                 f"{row['auroc']['value']:.4f} ({row['auroc']['low']:.3f} to {row['auroc']['high']:.3f})",
                 _cell(row["let_in"]),
                 _cell(row["reported"]),
+                _cell(row["agreeing"]) if row["agreeing"] else "-",
             ]
             for row in measured["outside"]
         ]
@@ -85,7 +86,7 @@ def outside_section(found: dict[str, Any]) -> str:
             parts.append(
                 f'<h3>{title}</h3><p class="note">{escape(measured["statement"])} {measured["accepted"]["n"]} frames inside, '
                 f"{_cell(measured['accepted'])} % of them accepted; {escape(measured['engine'])}.</p>"
-                + table(["outside", "frames", "AUROC", "let in, %", "reported, %"], rows)
+                + table(["outside", "frames", "AUROC", "let in, %", "reported, %", "right of these, %"], rows)
             )
     if found["guard"] is None:
         parts.insert(
