@@ -66,7 +66,8 @@ class Acting:
         if revision is not None and revision != self.review.revision:
             raise OutOfDate(
                 "Somebody acted on this case since your page was made, so nothing was saved. Look at what changed, then do it "
-                "again; what you wrote is still in the form."
+                "again; what you wrote is still in the form.",
+                revision=self.review.revision,
             )
 
     def changed(self, action: str, **details: Any) -> None:

@@ -55,9 +55,17 @@ class Unusable(ReviewError):
 
 
 class OutOfDate(ReviewError):
-    """Raised when the review changed since the page was made."""
+    """Raised when the review changed since the page was made.
+
+    Attributes:
+        revision: The present one.
+    """
 
     code = "out_of_date"
+
+    def __init__(self, message: str, *, revision: int) -> None:
+        super().__init__(message)
+        self.revision = revision
 
 
 class HeldByAnother(ReviewError):

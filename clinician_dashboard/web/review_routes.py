@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from clinician_dashboard.access.errors import PasswordRefused, TooManyTries
 from clinician_dashboard.access.roles import Actor
 from clinician_dashboard.access.web import actor_of, needs, saw_case
-from clinician_dashboard.review.errors import NotReady, ReviewError
+from clinician_dashboard.review.errors import NotReady, OutOfDate, ReviewError
 from clinician_dashboard.review.service import ReviewDesk
 from clinician_dashboard.review.signed import SignedVersion
 from clinician_dashboard.web.context import Context
@@ -193,6 +193,8 @@ def add_review_errors(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(ReviewError)
     def refused(request: Request, error: ReviewError) -> Response:
         more: dict[str, Any] = {"code": error.code}
+        if isinstance(error, OutOfDate):
+            more["revision"] = error.revision
         if isinstance(error, NotReady):
             more["gates"] = [
                 {"code": one.code, "sentence": one.sentence, "link": one.link, "warns": one.warns}

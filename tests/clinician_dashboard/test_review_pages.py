@@ -54,7 +54,7 @@ def test_a_case_is_claimed_read_and_signed_through_the_api(place, send, eventual
         BrokerSettings(port=embedded_broker.port, protocol="3.1.1"),
         client_id="follower",
         subscriptions=[Subscription(Topics().all_of("review"))],
-        on_message=lambda message: heard.append(message),
+        on_message=heard.append,
     )
     follower.start()
     assert follower.wait_connected(10)
@@ -162,7 +162,13 @@ def test_a_blind_reader_is_not_shown_the_answer_by_any_door(place, send):
     reader = desk.sign_in("haematologist")
     reader.post("/reading", data={"blind": "yes", "csrf": reader.headers["x-csrf-token"]})
     doors = ("/cases/ward/HL-1", "/fragments/cases/ward/HL-1", f"/fragments/frames/{frame}")
-    tells = ("Acute myeloid leukaemia suspected", "Calibrated", "data-grid", "Acute leukaemia suspected", "92\u202f%")
+    tells = (
+        "Acute myeloid leukaemia suspected",
+        "Calibrated",
+        "data-grid",
+        "Acute leukaemia suspected",
+        "92\u202f%",
+    )
     for door in doors:
         text = reader.get(door).raise_for_status().text
         assert [word for word in tells if word in text] == [], door

@@ -1,6 +1,7 @@
 // The keyboard, and the few buttons that every page has.
 import { cards, overlay, setOverlay, turnPage } from "./frames.js";
 import { turn, turnSoon } from "./live.js";
+import { frameKey, press, sameAsModel, toConclusion, toSignature } from "./review.js";
 import { viewerIsOpen, viewerKey } from "./viewer.js";
 
 const onCase = () => document.body.dataset.page === "case";

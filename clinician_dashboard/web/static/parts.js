@@ -10,7 +10,7 @@ export function update(html, { announce = null } = {}) {
   const fresh = parse(html);
   for (const part of fresh.querySelectorAll("[data-part]")) {
     const old = document.querySelector(`[data-part="${CSS.escape(part.dataset.part)}"]`);
-    if (!old) continue;
+    if (!old || old === part) continue;
     if (old.hasAttribute("data-keep") && isBusy(old)) continue;
     if (part.hasAttribute("data-list")) updateList(old, part, announce);
     else if (old.outerHTML !== part.outerHTML) replaceKeepingFocus(old, document.adoptNode(part));

@@ -48,7 +48,10 @@ async function act(form) {
       refuse(form, answer.error ?? "It was not done. Try again.");
       const secret = form.querySelector("input[type=password]");
       if (secret) { secret.value = ""; secret.focus(); }
-      if (answer.code === "out_of_date") refreshSoon(0);
+      if (answer.code === "out_of_date") { // what changed is shown around the form; pressed again, it counts
+        form.querySelector("[data-revision]").value = String(answer.revision);
+        refreshSoon(0);
+      }
       return;
     }
     done(form, answer);

@@ -1,0 +1,265 @@
+"""The review in a real Chromium: a case appears, is read and signed by keyboard; blocked signatures; the critical loop."""
+
+import itertools
+import time
+
+import pytest
+
+from tests.clinician_dashboard.desk.people import PASSWORD
+from tests.clinician_dashboard.test_dashboard_browser import LOW_CONTRAST
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def place(embedded_broker, tmp_path, desk, far_side):
+    with (
+        desk(embedded_broker.port, tmp_path / "desk", protocol="3.1.1") as running,
+        far_side(embedded_broker.port, protocol="3.1.1") as far,
+    ):
+        yield running, far
+
+
+@pytest.fixture
+def send(place, make, eventually):
+    desk, far = place
+    total = itertools.count()
+
+    def send_case(leading="CLL", *, code="HL-1", number=1, **changes):
+        frames = [make.frame(code) for _ in range(number)]
+        for frame in frames:
+            far.send(frame, make.diagnosis(frame, leading, **changes))
+        expected = [next(total) for _ in frames][-1] + 1
+        eventually(lambda: desk.summary()["recorded"] == expected, what="the frames are recorded")
+        return [frame.frame_id for frame in frames]
+
+    return send_case
+
+
+@pytest.fixture
+def open_page(context, place):
+    """Return a function that gives a signed-in page; a console error, an exception or an answer of 500 fails the test.
+
+    An answer below 500 that a test asks for (a refusal) is no fault, though Chromium writes it to the console.
+    """
+    desk, _far = place
+    complaints = []
+
+    def open_as(role="haematologist", *, name="", path="/"):
+        page = context.browser.new_context().new_page()
+        page.on(
+            "console",
+            lambda message: (
+                message.type in ("error", "warning")
+                and "willReadFrequently" not in message.text
+                and "status of 4" not in message.text
+                and complaints.append(message.text)
+            ),
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("response", lambda answer: answer.status >= 500 and complaints.append(answer.url))
+        page.set_default_timeout(20_000)
+        desk.admit(page, role, name=name)
+        page.goto(desk.url + path)
+        page.wait_for_selector('[data-line="live"]')
+        pages.append(page)
+        return page
+
+    pages = []
+    yield open_as
+    for page in pages:
+        page.context.close()
+    assert complaints == []
+
+
+def until(page, expression):
+    deadline = time.monotonic() + 20
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(20)
+
+
+def gate(page, code):
+    return page.locator(f'[data-gate="{code}"]')
+
+
+def see_every_frame(page):
+    page.locator(".picture").first.click()
+    page.wait_for_selector(".detail form[data-resolve]")
+
+
+def test_a_case_is_read_and_signed_with_the_keyboard_alone(place, send, open_page, make):
+    _desk, far = place
+    page = open_page()
+    assert page.locator("text=No case yet").is_visible()
+    page.evaluate("window.notReloaded = true")
+    frame = make.frame("HL-1")
+    far.send(frame, make.diagnosis(frame, "CLL", decision="report"))
+    page.wait_for_selector('[data-key="ward/HL-1"] >> text=suggested')
+    assert page.evaluate("window.notReloaded") is True
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/cases/ward/HL-1")
+    page.wait_for_selector('[data-line="live"]')
+    page.evaluate("window.notReloaded = true")
+
+    page.keyboard.press("c")
+    page.wait_for_selector("text=The case is yours")
+    gate(page, "claim").and_(page.locator(".met")).wait_for()
+    page.keyboard.press("j")  # the frame, and into the viewer
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".detail form[data-resolve]")
+    page.keyboard.press("4")
+    page.wait_for_selector("text=Kept: ")
+    page.keyboard.press("Escape")
+    gate(page, "viewed").and_(page.locator(".met")).wait_for()
+    page.keyboard.press("y")  # the model's conclusion
+    assert page.locator("input[name=conclusion]:checked").get_attribute("value") == "CLL"
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".opinion >> text=confirms the model")
+    gate(page, "agreed").and_(page.locator(".met")).wait_for()
+    page.keyboard.press("s")
+    until(page, "document.activeElement.type === 'password'")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".signed-line >> text=Chronic lymphocytic leukaemia")
+    assert page.locator(".report-status.final").is_visible()
+    assert page.evaluate("window.notReloaded") is True
+    page.locator(".versions a").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1:has-text('Version 1 of HL-1')")
+
+
+def test_an_override_asks_for_the_reason_and_a_second_reader_and_blocks_the_signature_until_then(
+    send, open_page
+):
+    send("CLL")
+    page = open_page(name="anna", path="/cases/ward/HL-1")
+    page.locator("button:has-text('Claim')").click()
+    see_every_frame(page)
+    page.keyboard.press("Escape")
+    form = page.locator("form[action$='/conclude']")
+    assert not form.locator("[data-reason-field]").is_visible()
+    form.locator("input[value=CML]").check()
+    form.locator("select[name=reason]").select_option("maturation")
+    form.locator("select[name=finer]").select_option("chronic")
+    form.locator("textarea").fill("<script>alert(1)</script> left shift")
+    form.locator("button.primary").click()
+    page.wait_for_selector(".opinion >> text=differs from the model")
+    assert page.locator(".opinion .comment").inner_text() == "<script>alert(1)</script> left shift"
+    assert "A second reader must read it" in gate(page, "second").inner_text()
+    signature = page.locator("form[action$='/sign']")
+    signature.locator("input[type=password]").fill(PASSWORD)
+    signature.locator("button.primary").click()
+    refusal = signature.locator("[data-refusal]")
+    refusal.wait_for()
+    assert (
+        "A second reader must read it, since the first reader differs from the model" in refusal.inner_text()
+    )
+    gate(page, "second").locator("a").click()  # leads to what resolves it
+
+    other = open_page(name="ben", path="/cases/ward/HL-1")
+    assert other.locator("text=you see the first after giving yours").is_visible()
+    assert other.locator(".opinion").count() == 0
+    other.locator("form[action$='/conclude'] input[value=CML]").check()
+    other.locator("form[action$='/conclude'] select[name=reason]").select_option("maturation")
+    other.locator("form[action$='/conclude'] button.primary").click()
+    other.wait_for_selector(".opinion.second")
+
+    gate(page, "second").and_(page.locator(".met")).wait_for()  # live, in the first reader's page
+    signature.locator("input[type=password]").fill(PASSWORD)
+    signature.locator("button.primary").click()
+    refusal.filter(has_text="Somebody acted on this case").wait_for()
+    signature.locator("input[type=password]").fill(PASSWORD)
+    signature.locator("button.primary").click()  # now knowing of it
+    page.wait_for_selector(".signed-line >> text=Chronic myeloid leukaemia, Chronic phase")
+
+
+def test_the_critical_loop_is_seen_everywhere_and_closed_with_read_back(send, open_page):
+    page = open_page(path="/fleet")  # not even a page of cases
+    send("AML")
+    alert = page.locator("[data-part=alerts]")
+    alert.locator("text=1 critical case is not acknowledged").wait_for()
+    until(page, "document.title.startsWith('(1 critical)')")
+    other = open_page("lab_lead")
+    other.wait_for_selector("text=1 critical case is not acknowledged")
+    alert.locator("a:has-text('HL-1')").click()
+    page.wait_for_url("**/cases/ward/HL-1#critical")
+    page.wait_for_selector('[data-line="live"]')
+    assert "look for Auer rods, check coagulation" in page.locator("#critical").inner_text()
+    page.keyboard.press("a")
+    form = page.locator("form[action$='/call']")
+    form.wait_for()
+    until(other, "document.querySelector('[data-part=alerts]').hidden")  # told to everybody at once
+    until(page, "!document.title.startsWith('(')")
+    form.locator("select[name=told_role]").select_option("ward_physician")
+    form.locator("input[name=told_code]").fill("st-17")
+    form.locator("button.primary").click()
+    assert form.is_visible()  # the browser asks for the read-back
+    form.locator("input[name=read_back]").check()
+    form.locator("button.primary").click()
+    page.wait_for_selector("#critical >> text=Ward physician on duty (st-17)")
+    page.goto(page.url.split("/cases")[0] + "/critical")
+    page.wait_for_selector("table.calls >> text=Ward physician on duty (st-17)")
+
+
+def test_a_blind_reader_speaks_first_and_then_sees_the_answer(place, send, open_page):
+    desk, _far = place
+    send("CLL")
+    client = desk.sign_in("haematologist")
+    client.post("/reading", data={"blind": "yes", "csrf": client.headers["x-csrf-token"]})
+    page = open_page(path="/cases/ward/HL-1")
+    assert page.locator("text=The model's answer is hidden").is_visible()
+    assert page.locator(".frame canvas[data-overlay]").count() == 0
+    assert page.locator(".panels").count() == 0
+    page.locator("form[action$='/impression'] input[value=CML]").check()
+    page.locator("form[action$='/impression'] button.primary").click()
+    page.wait_for_selector("text=AI preliminary result")
+    page.wait_for_selector('.frame canvas[data-drawn="on"]')
+    assert "First impression" in page.locator(".opinion.impression").inner_text()
+
+
+def test_what_is_written_outlives_a_conflict_and_an_ended_session(place, send, open_page):
+    desk, _far = place
+    send("CLL")
+    page = open_page(path="/cases/ward/HL-1")
+    page.locator("button:has-text('Claim')").click()
+    form = page.locator("form[action$='/conclude']")
+    form.locator("input[value=CLL]").check()
+    form.locator("textarea").fill("smudge cells")
+    lead = desk.sign_in("lab_lead")
+    lead.post("/api/v1/cases/ward/HL-1/take-over", json={"reason": "a test"}).raise_for_status()
+    form.locator("button.primary").click()
+    refusal = form.locator("[data-refusal]")
+    refusal.wait_for()
+    assert "nothing was saved" in refusal.inner_text()
+    assert form.locator("textarea").input_value() == "smudge cells"
+    page.context.clear_cookies()
+    form.locator("button.primary").click()
+    page.wait_for_selector("input[type=password]")  # the sign-in page, which keeps what was written
+    assert "smudge cells" in page.locator("body").inner_text() or "smudge cells" in page.content()
+
+
+def test_a_technician_looks_and_may_not_act(send, open_page):
+    send("AML")
+    page = open_page("technician", path="/cases/ward/HL-1")
+    assert page.locator("text=Your role may look, and not review").is_visible()
+    assert page.locator("form[data-act]").count() == 0
+    assert page.locator("[data-part=alerts]").is_hidden()
+
+
+def test_the_desk_is_readable_in_both_themes(send, open_page):
+    """Contrast of every visible text against its background, WCAG 2.2, 1.4.3 (AA)."""
+    send("AML")
+    send("CLL", code="HL-2", decision="refer", reasons=("ood: unlike",))
+    page = open_page(name="anna")
+    origin = page.url.rstrip("/")
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        for path in ("/cases/ward/HL-1", "/cases/ward/HL-2", "/critical"):
+            page.goto(origin + path)
+            page.wait_for_selector('[data-line="live"]')
+            if path.endswith("HL-1") and theme == "light":
+                page.keyboard.press("c")
+                page.wait_for_selector("text=The case is yours")
+            assert page.evaluate(LOW_CONTRAST) == [], (theme, path)
