@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clinician_dashboard.access.commands import create_admin, token, verify_audit
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 @click.group()
 def dashboard() -> None:
     """Record diagnoses and show them to clinicians."""
+
+
+for _command in (create_admin, token, verify_audit):
+    dashboard.add_command(_command)
 
 
 _settings = click.option(

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from broker_config.messages import now
 from clinician_dashboard import audit
@@ -65,6 +67,14 @@ class Access:
     def stop(self) -> None:
         """Write what is left."""
         self.notebook.stop()
+
+    def reading(self) -> Session:
+        """Return a session that reads the record; the caller closes it."""
+        return self._store.session()
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """Give a transaction of the record."""
+        return self._store.transaction()
 
     @property
     def provider_label(self) -> str:

@@ -4,7 +4,7 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -244,7 +244,7 @@ def check_role(role: str) -> Role:
     """
     if role not in ROLES:
         raise AccessError(f"There is no such role: choose one of {', '.join(ROLES)}.")
-    return cast("Role", role)
+    return role
 
 
 def random_password() -> str:

@@ -19,6 +19,7 @@ from clinician_dashboard.web.api import api_router
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.guard import Guard
 from clinician_dashboard.web.pages import Pages, page_router
+from clinician_dashboard.web.people_routes import people_router
 from clinician_dashboard.web.review_routes import add_review_errors, review_api, review_pages
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def create_app(context: Context) -> ASGIApp:
     app.include_router(review_api(context))
     app.include_router(review_pages(pages, context))
     app.include_router(access_router(pages, context.access))
+    app.include_router(people_router(pages, context.access))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_health(app, context)
     _add_errors(app, pages)
