@@ -12,6 +12,7 @@ from broker_config.errors import TopicError
 from broker_config.settings import BrokerSettings, LogSettings, Section, TlsSettings
 from broker_config.topics import check_level
 from clinician_dashboard.access.settings import SignInSettings
+from clinician_dashboard.delivery.settings import FhirPushSettings, MllpSettings
 from clinician_dashboard.review.settings import ReviewSettings
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -61,6 +62,12 @@ class Settings(Section):
         description="most that thumbnails and tiles may take in cache/ beside the record; they can be made again at any time",
     )
     sign_in: SignInSettings = Field(SignInSettings(), description="how people sign in, and for how long")
+    fhir_push: FhirPushSettings | None = Field(
+        None, description="present: reports are pushed to a FHIR server"
+    )
+    hl7_mllp: MllpSettings | None = Field(
+        None, description="present: reports are sent to a receiver of HL7 v2 messages"
+    )
     review: ReviewSettings = Field(ReviewSettings(), description="how cases are claimed, read and told")
     limits: RecordLimits = Field(RecordLimits(), description="bounds of what may wait for its other half")
     log: LogSettings = Field(LogSettings(), description="how to log")

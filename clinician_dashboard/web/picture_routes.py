@@ -15,6 +15,17 @@ Place = Annotated[int, Path(ge=0, le=255)]
 IMMUTABLE = "private, max-age=31536000, immutable"
 
 
+def _unchanged(request: Request, tag: str) -> Response | None:
+    headers = {"ETag": tag, "Cache-Control": IMMUTABLE}
+    known = tag in request.headers.get("if-none-match", "")
+    return Response(status_code=304, headers=headers) if known else None
+
+
+def _answer(content: bytes, tag: str) -> Response:
+    headers = {"ETag": tag, "Cache-Control": IMMUTABLE, "Content-Disposition": "inline"}
+    return Response(content, media_type="image/jpeg", headers=headers)
+
+
 def add_pictures(router: APIRouter, context: Context) -> None:
     """Add the routes to the API's router."""
     reading = [Depends(needs("cases.read"))]
@@ -27,15 +38,6 @@ def add_pictures(router: APIRouter, context: Context) -> None:
             saw_case(request, found.case.site, found.case.code)
         return found
 
-    def unchanged(request: Request, tag: str) -> Response | None:
-        headers = {"ETag": tag, "Cache-Control": IMMUTABLE}
-        known = tag in request.headers.get("if-none-match", "")
-        return Response(status_code=304, headers=headers) if known else None
-
-    def answer(content: bytes, tag: str) -> Response:
-        headers = {"ETag": tag, "Cache-Control": IMMUTABLE, "Content-Disposition": "inline"}
-        return Response(content, media_type="image/jpeg", headers=headers)
-
     @router.get("/frames/{frame_id}/thumbnail", dependencies=reading, response_class=Response)
     def thumbnail(
         frame_id: FrameId, request: Request, width: Annotated[Literal["160", "320", "640"], Query()] = "320"
@@ -44,7 +46,7 @@ def add_pictures(router: APIRouter, context: Context) -> None:
         frame = find(frame_id, request, sees_case=False)
         tag = f'"{frame.image_sha256}-{width}"'
         try:
-            return unchanged(request, tag) or answer(
+            return _unchanged(request, tag) or _answer(
                 context.pictures.thumbnail(
                     frame.image_sha256, context.reader.image_path(frame), width=int(width)
                 ),
@@ -61,7 +63,7 @@ def add_pictures(router: APIRouter, context: Context) -> None:
         frame = find(frame_id, request, sees_case=True)
         tag = f'"{frame.image_sha256}-{level}-{column}-{row}"'
         try:
-            return unchanged(request, tag) or answer(
+            return _unchanged(request, tag) or _answer(
                 context.pictures.tile(
                     frame.image_sha256,
                     context.reader.image_path(frame),

@@ -94,7 +94,7 @@ function connect() {
     if (event.type === "critical" || event.type === "refresh") alerts();
     if (part && event.type !== "hello" && event.type !== "heartbeat" && concerns(event)) refreshSoon();
   };
-  for (const name of ["hello", "heartbeat", "case", "fleet", "rejections", "critical", "refresh"]) source.addEventListener(name, heard);
+  for (const name of ["hello", "heartbeat", "case", "fleet", "rejections", "critical", "deliveries", "refresh"]) source.addEventListener(name, heard);
   source.onerror = () => show("lost", "Not live");
 }
 
