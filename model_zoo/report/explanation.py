@@ -1,129 +1,69 @@
-"""Do activation maps show what the network went by? Three checks, none of which says why.
+"""Do activation maps show what the network went by? Checks, none of which says why.
 
-Randomisation (Adebayo et al. 2018): a map that stays the same when the weights are shuffled shows the picture, and not the
-network. Deletion and insertion (Petsiuk et al. 2018): hiding the places of most heat first must lower the probability faster
-than hiding places at random, and showing them first must raise it faster. Share of heat inside nuclei: on simulated smears
-the nuclei are known, and leukaemia shows in nuclei and white cells.
+Randomisation of weights and of labels (Adebayo et al. 2018) is in `randomisation`. Deletion and insertion (Petsiuk et al. 2018):
+hiding the places of most heat first must lower the probability faster than hiding places at random, and showing them first must
+raise it faster. Share of heat inside nuclei: on simulated smears the nuclei are known, and leukaemia shows in nuclei and white
+cells.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model_zoo.package import ModelPackage
 from model_zoo.predictor import Predictor, calibrated
 from model_zoo.report.gallery import heat
+from model_zoo.report.means import Say, mean_with_interval
+from model_zoo.report.randomisation import label_randomisation, randomisation
 
 STATEMENT: Final = "An activation map shows where, not why."
-SAME: Final = 0.5
-"""Mean rank correlation below which a map counts as changed; chosen before the first run."""
 ORDERS: Final = 2
-_SIDE: Final = 112
 _STEPS: Final = 10
 
-Say = Callable[[str, int, int], None]
 Image = NDArray[np.uint8]
 
 
-def explain(predictor: Predictor, images: Sequence[Image], *, seed: int, progress: Say) -> dict[str, Any]:
+def explain(
+    predictor: Predictor,
+    images: Sequence[Image],
+    *,
+    labelled: tuple[Sequence[Image], NDArray[np.int64]],
+    seed: int,
+    progress: Say,
+) -> dict[str, Any]:
     """Run every check.
 
     Args:
         predictor: Started.
         images: Frames (H, W, 3) uint8 BGR for randomisation, deletion and insertion; as many simulated ones are drawn for the
             heat in nuclei.
+        labelled: Frames and their class numbers, for the shuffled labels.
         seed: Of shuffles, random orders and simulated patients.
         progress: Told what is going on.
     """
     inputs = [predictor.prepare(image) for image in images]
+    package = predictor.package
+    known, labels = labelled
     try:
-        randomised = randomisation(predictor.package, inputs, seed=seed, progress=progress)
+        randomised = randomisation(package, inputs, seed=seed, progress=progress)
+        taught = label_randomisation(
+            package, [predictor.prepare(image) for image in known], labels, seed=seed, progress=progress
+        )
     except ImportError:
-        randomised = {"reason": "not done: torch is not installed here (pip install 'hemolink[train]')"}
+        randomised = taught = {
+            "reason": "not done: torch is not installed here (pip install 'hemolink[train]')"
+        }
+    absent = {"reason": f"not done: {predictor.activation_absent}"} if predictor.activation_absent else None
     return {
         "statement": STATEMENT,
         "frames": len(images),
         "randomisation": randomised,
-        "label_randomisation": {
-            "reason": "not done: it takes a second training, on shuffled labels, and a package brings one network"
-        },
-        "deletion": deletion(predictor, inputs, seed=seed, progress=progress),
-        "nucleus": nucleus_share(predictor, count=len(images), seed=seed, progress=progress),
+        "label_randomisation": taught,
+        "deletion": absent or deletion(predictor, inputs, seed=seed, progress=progress),
+        "nucleus": absent or nucleus_share(predictor, count=len(images), seed=seed, progress=progress),
     }
-
-
-def randomisation(
-    package: ModelPackage, inputs: Sequence[NDArray[np.float32]], *, seed: int, progress: Say
-) -> dict[str, Any]:
-    """Shuffle the weights of the head, and of the last stage, and compare the maps of the class first predicted.
-
-    Returns:
-        For each part shuffled: mean rank correlation of the maps before and after (of the raw evidence), of its absolute
-        value, and mean structural similarity of the maps as they are shown, with intervals over frames. `other_frame` is
-        the same between maps of different frames of one network: what unrelated maps share.
-    """
-    import torch  # noqa: PLC0415 - seconds to import, and absent from most workers
-
-    from model_zoo.architecture import load_network  # noqa: PLC0415
-
-    batch = torch.from_numpy(np.stack(inputs))
-    rng = np.random.default_rng(seed)
-
-    def maps(network: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        with torch.inference_mode():
-            answers = [network(part) for part in batch.split(8)]
-        logits, _, activation = (torch.cat(column).numpy() for column in zip(*answers, strict=True))
-        return logits, activation
-
-    logits, before = maps(load_network(package))
-    classes = logits.argmax(axis=1)
-    picked = np.arange(len(inputs))
-    original = before[picked, classes]
-    others = np.roll(original, 1, axis=0)
-    rows = [{"shuffled": "nothing, the next frame's map instead", **_likeness(original, others, rng)}]
-    for number, (name, parts) in enumerate(shuffled_parts(package.card.architecture).items(), start=1):
-        network = load_network(package)
-        shuffle(network, parts, rng)
-        _, after = maps(network)
-        rows.append({"shuffled": name, **_likeness(original, after[picked, classes], rng)})
-        progress("Shuffling weights", number, 3)
-    tested = rows[1:]
-    return {
-        "rows": rows,
-        "limit": SAME,
-        "changes": all(row["rank_correlation_interval"][1] < SAME for row in tested),
-    }
-
-
-def shuffled_parts(architecture: str) -> dict[str, tuple[str, ...]]:
-    """Names of what is shuffled, and how the parameters of each begin."""
-    last = {
-        "resnet34": ("body.layer4.",),
-        "densenet121": ("body.features.denseblock4.", "body.features.norm5."),
-    }
-    stage = last.get(architecture, ())
-    parts: dict[str, tuple[str, ...]] = {"head": ("head.",)}
-    if stage:
-        parts["last stage"] = stage
-        parts["last stage and head"] = (*stage, "head.")
-    return parts
-
-
-def shuffle(network: Any, prefixes: tuple[str, ...], rng: np.random.Generator) -> int:
-    """Put the values of every parameter whose name begins so in random order, in place; returns how many parameters."""
-    import torch  # noqa: PLC0415
-
-    count = 0
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.startswith(prefixes):
-                order = torch.from_numpy(rng.permutation(parameter.numel()))
-                parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
-                count += 1
-    return count
 
 
 def deletion(
@@ -166,7 +106,7 @@ def deletion(
     }
     for key, sign in (("deletion", -1), ("insertion", 1)):
         areas, chance = (np.asarray(curves[name]).mean(axis=1) for name in (key, f"{key}_random"))
-        value, low, high = _mean(sign * (areas - chance), rng)
+        value, low, high = mean_with_interval(sign * (areas - chance), rng)
         result[key] = {
             "area": round(float(areas.mean()), 4),
             "random_area": round(float(chance.mean()), 4),
@@ -233,7 +173,7 @@ def nucleus_share(predictor: Predictor, *, count: int, seed: int, progress: Say)
     for name, pairs in shares.items():
         if pairs:
             inside, area = np.asarray(pairs).T
-            value, low, high = _mean(inside - area, rng)
+            value, low, high = mean_with_interval(inside - area, rng)
             rows.append(
                 {
                     "mask": name,
@@ -253,55 +193,3 @@ def nucleus_share(predictor: Predictor, *, count: int, seed: int, progress: Say)
         "peak_in_white_cell": round(float(np.mean(peaks)), 4) if peaks else None,
         "rows": rows,
     }
-
-
-def _likeness(
-    before: NDArray[np.float32], after: NDArray[np.float32], rng: np.random.Generator
-) -> dict[str, Any]:
-    """How much alike maps (N, h, w) of raw evidence are, frame by frame."""
-    ranks = np.asarray([_rank_correlation(a, b) for a, b in zip(before, after, strict=True)])
-    shown = np.asarray([_similarity(_shown(a), _shown(b)) for a, b in zip(before, after, strict=True)])
-    value, low, high = _mean(ranks, rng)
-    likeness, least, most = _mean(shown, rng)
-    return {
-        "rank_correlation": value,
-        "rank_correlation_interval": [low, high],
-        "absolute_rank_correlation": round(float(np.abs(ranks).mean()), 4),
-        "structural_similarity": likeness,
-        "structural_similarity_interval": [least, most],
-    }
-
-
-def _rank_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Spearman's; places of equal evidence do not occur in raw maps, but a constant map correlates with nothing."""
-    one, other = (np.argsort(np.argsort(part.ravel())).astype(np.float64) for part in (first, second))
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(np.corrcoef(one, other)[0, 1])
-
-
-def _shown(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Positive evidence, scaled to 1 and drawn up, as a person sees it."""
-    positive = np.maximum(evidence, 0)
-    return heat((positive / max(float(positive.max()), 1e-12)).tolist(), (_SIDE, _SIDE))
-
-
-def _similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Mean structural similarity of two pictures in 0..1 (Wang et al. 2004), Gaussian windows of deviation 1.5."""
-
-    def smooth(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(cv2.GaussianBlur(values, (11, 11), 1.5), np.float32)
-
-    low, high = 0.01**2, 0.03**2
-    one, other = smooth(first), smooth(second)
-    covariance = smooth(first * second) - one * other
-    spreads = smooth(first**2) - one**2 + smooth(second**2) - other**2
-    index = (2 * one * other + low) * (2 * covariance + high) / ((one**2 + other**2 + low) * (spreads + high))
-    return float(index.mean())
-
-
-def _mean(values: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float, float]:
-    """A mean with its 95 % bootstrap interval over frames."""
-    draws = values[rng.integers(0, len(values), (2000, len(values)))].mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return round(float(values.mean()), 4), round(float(low), 4), round(float(high), 4)

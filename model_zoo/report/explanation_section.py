@@ -18,6 +18,7 @@ def explanation_section(found: dict[str, Any] | None) -> str:
     return (
         f"<p><b>{escape(found['statement'])}</b> Checked on {found['frames']} frames.</p>"
         + _randomisation(found)
+        + _labels(found["label_randomisation"])
         + _deletion(found["deletion"])
         + _nucleus(found["nucleus"])
     )
@@ -31,8 +32,7 @@ def _randomisation(found: dict[str, Any]) -> str:
         f'<span class="good">The maps change (rank correlation below {rows["limit"]} with every part shuffled).</span>'
         if rows["changes"]
         else f'<span class="bad">Not every map is shown to change: {escape(_unchanged(rows))}.</span> Such a map goes by '
-        "what comes before the shuffled part (in a DenseNet, channels of earlier stages reach the head as they are), or shows "
-        "the picture more than the network."
+        "what comes before the shuffled part, or shows the picture more than the network."
     )
     return (
         f"{title}<p>{verdict}</p>"
@@ -40,16 +40,46 @@ def _randomisation(found: dict[str, Any]) -> str:
             ["shuffled", "rank correlation", "its absolute value", "structural similarity"],
             [
                 [
-                    row["shuffled"],
+                    row["shuffled"] + ("" if row["counts"] or number == 0 else " (does not count)"),
                     _with(row["rank_correlation"], row["rank_correlation_interval"]),
                     f"{row['absolute_rank_correlation']:.2f}",
                     _with(row["structural_similarity"], row["structural_similarity_interval"]),
                 ]
-                for row in rows["rows"]
+                for number, row in enumerate(rows["rows"])
             ],
         )
-        + '<p class="note">Maps of the class first predicted, before and after; 1 would be the same map. The first row is what '
-        f"maps of different frames share. Shuffled labels: {escape(found['label_randomisation']['reason'])}.</p>"
+        + f'<p class="note">Maps of the class first predicted, before and after, mean over {rows["shuffles"]} shuffles; 1 would be '
+        "the same map. The first row is what maps of different frames share.</p>"
+    )
+
+
+def _labels(found: dict[str, Any]) -> str:
+    title = "<h3>Shuffled labels</h3>"
+    if "reason" in found:
+        return f"{title}<p>{escape(found['reason'])}.</p>"
+    if not found["learnt"]:
+        said = '<span class="bad">The head could not learn the shuffled labels, so that its maps say nothing.</span>'
+    elif found["changes"]:
+        said = f'<span class="good">The maps follow what was taught (rank correlation below {found["limit"]}).</span>'
+    else:
+        said = '<span class="bad">The maps are not shown to follow what was taught.</span>'
+    return (
+        f"{title}<p>{said}</p>"
+        + table(
+            ["compared", "rank correlation", "its absolute value", "structural similarity"],
+            [
+                [
+                    row["compared"],
+                    _with(row["rank_correlation"], row["rank_correlation_interval"]),
+                    f"{row['absolute_rank_correlation']:.2f}",
+                    _with(row["structural_similarity"], row["structural_similarity_interval"]),
+                ]
+                for row in found["rows"]
+            ],
+        )
+        + f'<p class="note">Maps of the class that a frame is labelled, {found["frames"]} labelled frames, {found["shuffles"]} shuffles; '
+        f"{escape(found['method'])}. The head repeats {100 * found['repeats_true']:.0f} % of the true labels and "
+        f"{100 * found['repeats_shuffled']:.0f} % of the shuffled ones.</p>"
     )
 
 
@@ -57,12 +87,14 @@ def _unchanged(rows: dict[str, Any]) -> str:
     return "; ".join(
         f"with the {row['shuffled']} shuffled, rank correlation "
         f"{_with(row['rank_correlation'], row['rank_correlation_interval'])}"
-        for row in rows["rows"][1:]
-        if row["rank_correlation_interval"][1] >= rows["limit"]
+        for row in rows["rows"]
+        if row["counts"] and row["rank_correlation_interval"][1] >= rows["limit"]
     )
 
 
 def _deletion(found: dict[str, Any]) -> str:
+    if "reason" in found:
+        return f"<h3>Hiding and showing places</h3><p>{escape(found['reason'])}</p>"
     plots = []
     for key, title in (("deletion", "Places hidden"), ("insertion", "Places shown")):
         row = found[key]
@@ -97,6 +129,8 @@ def _deletion(found: dict[str, Any]) -> str:
 
 def _nucleus(found: dict[str, Any]) -> str:
     title = "<h3>Heat inside nuclei, on SIMULATED smears</h3>"
+    if "reason" in found:
+        return f"{title}<p>{escape(found['reason'])}</p>"
     if not found["rows"]:
         return f"{title}<p>No field with a white cell and a map was drawn; ask for more frames.</p>"
     return (

@@ -15,12 +15,15 @@ from model_zoo.report import curves, guard, tables
 from model_zoo.report.answers import Answers, answer, read_rows
 from model_zoo.report.explanation import explain
 from model_zoo.report.gallery import caption, choose, overlaid
+from model_zoo.report.randomisation import balanced
 from model_zoo.report.resampling import Resampling, as_row
 from model_zoo.report.rivals import rivals
 from model_zoo.report.statements import expectation, limits, sources_and_classes
 
 SCHEMA: Final = "hemolink.evaluation/1"
 GALLERY: Final = 6
+LABELLED: Final = 120
+"""Labelled frames on which a head is taught shuffled labels, at most."""
 STRANGE: Final = 40
 Say = Callable[[str, int, int], None]
 
@@ -173,7 +176,9 @@ def _explanations(
         return None
     chosen = choose(answers, count=count, seed=seed + 1)["random"]
     images = [load_image(answers.rows[index]) for index in chosen]
-    return explain(predictor, images, seed=seed, progress=progress)
+    known = balanced(answers.labels, most=LABELLED, seed=seed)
+    labelled = [load_image(answers.rows[index]) for index in known.tolist()], answers.labels[known]
+    return explain(predictor, images, labelled=labelled, seed=seed, progress=progress)
 
 
 def _gallery(answers: Answers, *, seed: int) -> list[Shown]:
