@@ -76,6 +76,15 @@ _ROWS = (
         why="a person must see every dead letter",
     ),
     Delivery(
+        "case",
+        messages.CaseUpdate,
+        ("dashboard",),
+        ("operator",),
+        expiry_s=86_400,
+        why="told from an outbox, at most once a second a case; not retained, since a topic holds many cases: whoever comes "
+        "late asks the record",
+    ),
+    Delivery(
         "review",
         messages.Review,
         ("dashboard",),

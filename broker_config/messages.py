@@ -335,6 +335,49 @@ class Alert(Message):
     at: Moment
 
 
+class ClassShare(BaseModel):
+    """A class's probability over a case's frames, with its 95 % interval."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    probability: Fraction
+    low: Fraction
+    high: Fraction
+
+
+class CaseUpdate(Message):
+    """A case's preliminary result, combined from its frames by the rule of the record; the latest one counts.
+
+    AI preliminary, not a diagnosis: what a clinician signed travels as a `Review`. It goes out on the topic of one device
+    that took frames of the case, at most once a second for a case, and not for every step in between.
+    """
+
+    kind: ClassVar[str] = "case"
+
+    case: CaseCode
+    site: Level
+    device: Level
+    revision: Annotated[
+        int, Field(ge=0, le=LARGEST_COUNT, description="rises with each change; a lower one is late")
+    ]
+    status: Literal["preliminary"] = "preliminary"
+    decision: Decision
+    urgency: Literal["critical", "high", "refer", "routine", "waiting"]
+    leading: DiseaseClass | None = None
+    shares: dict[DiseaseClass, ClassShare] = Field(default_factory=dict)
+    counted: Count
+    referred: Count
+    stopped: Annotated[
+        int, Field(ge=0, le=LARGEST_COUNT, description="referred because their model version was stopped")
+    ] = 0
+    waiting: Count = 0
+    reasons: tuple[Text, ...] = ()
+    opened_at: Moment
+    changed_at: Moment
+    simulated: bool = False
+    by: Level
+
+
 class DeviceState(Message):
     """Birth, heartbeat and will of an edge; retained.
 

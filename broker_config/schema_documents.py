@@ -23,6 +23,7 @@ TOPIC: dict[TopicKind, str] = {
     "diagnosis": "{root}/v1/{site}/{device}/diagnosis",
     "receipt": "{root}/v1/{site}/{device}/receipt",
     "rejected": "{root}/v1/{site}/{device}/rejected",
+    "case": "{root}/v1/{site}/{device}/case",
     "review": "{root}/v1/{site}/{device}/review",
     "alert": "{root}/v1/{site}/{device}/alert",
     "state": "{root}/v1/{site}/{device}/state",

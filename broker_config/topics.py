@@ -6,6 +6,7 @@
     {root}/v1/{site}/{device}/diagnosis            worker -> clinicians (the clinician topic)
     {root}/v1/{site}/{device}/receipt              -> edge
     {root}/v1/{site}/{device}/rejected             worker -> operators (dead letters)
+    {root}/v1/{site}/{device}/case                 dashboard -> operators: a case's combined preliminary result
     {root}/v1/{site}/{device}/review               dashboard -> edge, operators: a case was signed or amended
     {root}/v1/{site}/{device}/alert                dashboard -> operators: a critical finding, and what became of it
     {root}/v1/{site}/{device}/state                retained; birth and will
@@ -30,6 +31,7 @@ TopicKind = Literal[
     "diagnosis",
     "receipt",
     "rejected",
+    "case",
     "review",
     "alert",
     "state",
@@ -121,6 +123,10 @@ class Topics:
         """Return the dead-letter topic of a device."""
         return f"{self._device(site, device)}/rejected"
 
+    def case(self, site: str, device: str) -> str:
+        """Return the topic on which the results of a device's cases are told."""
+        return f"{self._device(site, device)}/case"
+
     def review(self, site: str, device: str) -> str:
         """Return the topic that says which cases with frames of a device were signed."""
         return f"{self._device(site, device)}/review"
@@ -161,7 +167,9 @@ class Topics:
         """Return the shared-subscription filter of a worker pool."""
         return f"$share/{check_level(pool, name='pool')}/{self.all_frames()}"
 
-    def all_of(self, kind: Literal["diagnosis", "receipt", "rejected", "review", "alert", "state"]) -> str:
+    def all_of(
+        self, kind: Literal["diagnosis", "receipt", "rejected", "case", "review", "alert", "state"]
+    ) -> str:
         """Return the filter that matches one kind of message from every device.
 
         The filter for ``state`` also matches the workers' states; `parse` tells the two apart.
@@ -193,7 +201,9 @@ class Topics:
                 match rest:
                     case ["frame", priority] if priority in PRIORITIES:
                         return TopicName("frame", site, device, priority)
-                    case [("diagnosis" | "receipt" | "rejected" | "review" | "alert" | "state") as kind]:
+                    case [
+                        ("diagnosis" | "receipt" | "rejected" | "case" | "review" | "alert" | "state") as kind
+                    ]:
                         return TopicName(kind, site, device)
                     case ["command", verb] if verb in VERBS:
                         return TopicName("command", site, device, verb)

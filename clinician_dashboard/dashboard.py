@@ -2,15 +2,19 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from broker_config.process import announce_ports
 from broker_config.session import Session, Subscription
 from broker_config.topics import Topics
 from clinician_dashboard.access.access import Access
 from clinician_dashboard.access.door import FIRST_ADMIN
+from clinician_dashboard.case_updates import CaseUpdates
+from clinician_dashboard.delivery.post import Post
 from clinician_dashboard.feed import Feed
 from clinician_dashboard.ingest import Ingest
 from clinician_dashboard.metrics import Metrics
+from clinician_dashboard.model_stops import ModelStops
 from clinician_dashboard.outbox.sender import OutboxSender
 from clinician_dashboard.receipts import Receipts
 from clinician_dashboard.record import Applied, Record, RecordReader, RecordWriter
@@ -48,11 +52,19 @@ class Dashboard:
             tls=settings.read_database_tls,
         )
         self._follower = ReviewFollower(settings=settings.review, name=settings.name)
+        updates = CaseUpdates(name=settings.name)
+        self._post = Post(
+            self._record,
+            fhir=settings.fhir_push,
+            mllp=settings.hl7_mllp,
+            registry=self._metrics.registry,
+            on_change=lambda: self._feed.publish("deliveries"),
+        )
         writer = RecordWriter(
             self._record,
             pending_frames=settings.limits.pending_frames,
             pending_diagnoses=settings.limits.pending_diagnoses,
-            followers=[self._follower],
+            followers=[self._follower, self._post.follow, updates],
         )
         self._ingest = Ingest(
             topics=self._topics,
@@ -105,9 +117,15 @@ class Dashboard:
             confirm=self.access.confirm_password,
         )
         """What may be done with a case."""
+        self.review.on_signed.append(self._post.signed)
+        self._reader = RecordReader(self._record)
+        self._models = ModelStops(
+            self._record, followers=[self._follower, self._post.follow, updates], on_change=self._on_model_changed
+        )
         context = Context(
             access=self.access,
-            reader=RecordReader(self._record),
+            reader=self._reader,
+            models=self._models,
             feed=self._feed,
             metrics=self._metrics,
             ready=self.ready,
@@ -115,6 +133,7 @@ class Dashboard:
             connection=lambda: self._session.last_error if not self._session.connected else "",
             exposure=lambda: self.exposure,
             receipts_waiting=lambda: self._receipts.waiting,
+            post=self._post,
             pictures=self._pictures,
             outbox_waiting=self._outbox.waiting,
             review=self.review,
@@ -169,7 +188,9 @@ class Dashboard:
         self._receipts.start()
         self._session.start()
         self._outbox.start()
+        self._post.start()
         self._watch.start()
+        self._models.start()
         announce_ports(self._settings.directory, ROLE, {"web": self._web.port, "monitor": self._web.port})
         logger.info("the pages are at http://%s:%d/", self._settings.host, self._web.port)
         if self.exposure:
@@ -186,7 +207,9 @@ class Dashboard:
         self._stopping = True
         if not self._ingest.stop(timeout_s=8.0):
             logger.warning("not everything could be written; it was not acknowledged, so it comes again")
+        self._models.stop()
         self._watch.stop()
+        self._post.stop()
         self._receipts.stop(timeout_s=3.0)  # needs the session
         self._outbox.stop()  # likewise
         self._session.stop(timeout_s=3.0)
@@ -197,13 +220,25 @@ class Dashboard:
 
     def _on_reviewed(self, site: str, code: str, alerted: bool) -> None:  # noqa: FBT001 - a callback
         self._outbox.ring()
+        self._post.ring()
         self._feed.publish("case", site=site, code=code)
         if alerted:
             self._feed.publish("critical")
 
+    def _on_model_changed(self, cases: Sequence[tuple[str, str]]) -> None:
+        for site, code in cases:
+            self._feed.publish("case", site=site, code=code)
+        self._feed.publish("models")
+        self._outbox.ring()
+
     def _on_applied(self, applied: Applied) -> None:
         self._receipts.send(applied.recorded)
         self._receipts.refuse(applied.refused)
+        self._post.ring()
+        if applied.cases:
+            self._outbox.ring()
+        if applied.fleet or applied.rejections or applied.tallies:
+            self._reader.forget()
         for site, code in sorted(applied.cases):
             self._feed.publish("case", site=site, code=code)
         if applied.fleet:

@@ -6,6 +6,7 @@ everywhere in this system. Nothing is sent that was not committed, and nothing t
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
@@ -25,6 +26,10 @@ WINDOW = 32
 ACKNOWLEDGED_WITHIN_S = 10.0
 LOOK_EVERY_S = 5.0
 PAUSE_S = 1.0
+APART_S = 1.0
+"""Two messages of one key and of a kind in `RESTING` are at least so far apart; those in between are never sent."""
+RESTING = frozenset({"case"})
+LOOKED_AT = 500
 
 
 class Publisher(Protocol):
@@ -57,6 +62,7 @@ class OutboxSender:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._told = False
+        self._sent_at: dict[str, float] = {}
 
     def start(self) -> None:
         """Start sending."""
@@ -95,9 +101,10 @@ class OutboxSender:
                 if not self._publisher().connected:
                     return True  # the next look asks again
                 with self._record.session() as session:
-                    rows = session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(WINDOW)).all()
+                    waiting = session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(LOOKED_AT)).all()
+                rows = [row for row in waiting if not self._rests(row)][:WINDOW]
                 if not rows:
-                    return True
+                    return not waiting
                 sent = self._send(rows)
                 if sent:
                     with self._record.transaction() as session:
@@ -109,9 +116,17 @@ class OutboxSender:
             return False
         return True
 
+    def _rests(self, row: OutboxRow) -> bool:
+        """Return whether a message of that key has just gone out."""
+        at = time.monotonic()
+        if len(self._sent_at) > LOOKED_AT:
+            self._sent_at = {key: sent for key, sent in self._sent_at.items() if at - sent < APART_S}
+        return row.kind in RESTING and at - self._sent_at.get(row.key, -APART_S) < APART_S
+
     def _send(self, rows: Sequence[OutboxRow]) -> list[int]:
         """Publish ``rows``; return the ids of those that are done with."""
         done: list[int] = []
+        self._sent_at |= {row.key: time.monotonic() for row in rows if row.kind in RESTING}
         futures = [(row, self._soon(row)) for row in rows]
         for row, future in futures:
             if future is None:

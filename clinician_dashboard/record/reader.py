@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.frame_list import FrameList, list_frames
 from clinician_dashboard.record.memo import Memo
 from clinician_dashboard.record.missing import Missing, find_missing
+from clinician_dashboard.record.quality_over_time import Grouping, Quality, read_quality
 from clinician_dashboard.record.summary import summarise
 from clinician_dashboard.record.tables import (
     CaseRow,
@@ -220,6 +222,13 @@ class RecordReader:
                 select(WorkerRow).order_by(WorkerRow.worker).limit(limit).offset(offset)
             ).all()
         return devices, workers
+
+    def quality(
+        self, *, by: Grouping, days: int, today: date, site: str = "", device: str = "", model: str = ""
+    ) -> Quality:
+        """Return rates and scores by day; see `read_quality`."""
+        with self._record.snapshot() as session:
+            return read_quality(session, by=by, days=days, today=today, site=site, device=device, model=model)
 
     def device_names(self, *, most: int = 300) -> list[str]:
         """Return the names of microscopes that have sent frames, at most so many."""

@@ -1,15 +1,19 @@
 """The JSON API under ``/api/v1``, with the frames' images and the live feed."""
 
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import StringConstraints
 
-from clinician_dashboard.access.web import needs, saw_case
+from clinician_dashboard.access.web import actor_of, needs, saw_case
+from clinician_dashboard.record.worklist import key_of
+from clinician_dashboard.web.api_models import CaseFramesOut, CasesOut, ErrorOut, FrameOut
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.events import Listener, stream
 from clinician_dashboard.web.picture_routes import add_pictures
+from clinician_dashboard.web.quality_api import add_quality
 from clinician_dashboard.web.report_routes import add_reports
 from clinician_dashboard.web.views import (
     case_fields,
@@ -19,6 +23,7 @@ from clinician_dashboard.web.views import (
     missing_fields,
     rejection_fields,
 )
+from clinician_dashboard.web.worklist_page import Asked
 
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 MAX_LISTENERS = 256
@@ -27,13 +32,23 @@ IMMUTABLE = "private, max-age=31536000, immutable"
 CASES = [Depends(needs("cases.read"))]
 FLEET = [Depends(needs("fleet.read"))]
 
+ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorOut, "description": "nobody is signed in, or the token is not known"},
+    403: {"model": ErrorOut, "description": "the role may not"},
+    404: {"model": ErrorOut, "description": "there is no such thing"},
+    409: {"model": ErrorOut, "description": "it cannot be done as things are"},
+    422: {"model": ErrorOut, "description": "the request holds something that cannot be used"},
+    503: {"model": ErrorOut, "description": "the record cannot be read or written now"},
+}
+
 FrameId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
 def api_router(context: Context) -> APIRouter:
     """Return the routes of the API."""
-    router = APIRouter(prefix="/api/v1")
+    router = APIRouter(prefix="/api/v1", responses=ERRORS)
     _add_cases(router, context)
+    add_quality(router, context)
     add_reports(router, context)
     _add_fleet(router, context)
     _add_frames(router, context)
@@ -57,22 +72,35 @@ def _add_cases(router: APIRouter, context: Context) -> None:
             "why": why,
         }
 
-    @router.get("/cases", dependencies=CASES)
+    @router.get("/cases", dependencies=CASES, response_model=CasesOut)
     def cases(
-        urgency: str = "",
-        q: Annotated[str, Query(max_length=100)] = "",
+        request: Request,
+        asked: Asked,
+        status: Literal["", "open", "mine", "unclaimed", "claimed", "amend", "signed", "all"] = "all",
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
-        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
-    ) -> dict[str, Any]:
-        """The worklist: by urgency, stat before routine, then the oldest first."""
-        found = context.reader.worklist(urgency=urgency, search=q, limit=limit, offset=offset)
+        offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
+    ) -> Any:
+        """The worklist: by urgency, stat before routine, then the oldest first; what is signed behind.
+
+        Page by ``after``, with ``following`` of the answer before: cases that come meanwhile move nothing.
+        """
+        actor = actor_of(request)
+        wanted = replace(asked, status="" if status == "open" else status).filter(login=actor.name)
+        found = context.reader.worklist(
+            wanted, limit=limit, offset=offset, after=key_of(asked.after), before=key_of(asked.before)
+        )
+        hidden = context.review.hidden_cases(actor, found.cases)
         return {
             "matching": found.matching,
+            "exact": found.exact,
             "by_urgency": found.by_urgency,
-            "cases": [case_fields(case) for case in found.cases],
+            "by_status": found.by_status,
+            "following": str(found.following) if found.following else None,
+            "previous": str(found.previous) if found.previous else None,
+            "cases": [case_fields(case, hidden=case.id in hidden) for case in found.cases],
         }
 
-    @router.get("/cases/{code}", dependencies=CASES)
+    @router.get("/cases/{code}", dependencies=CASES, response_model=CaseFramesOut)
     def case(
         request: Request,
         code: str,
@@ -80,25 +108,33 @@ def _add_cases(router: APIRouter, context: Context) -> None:
         state: str = "",
         limit: Annotated[int, Query(ge=1, le=500)] = 500,
         page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    ) -> dict[str, Any]:
+    ) -> Any:
         """One case with a page of its frames. Two sites may use one code; then ``?site=`` chooses."""
-        found = [case for case in context.reader.cases_with_code(code) if site in ("", case.site)]
+        found = [one for one in context.reader.cases_with_code(code) if site in ("", one.site)]
         if not found:
             raise HTTPException(404, "no such case")
         if len(found) > 1:
-            sites = ", ".join(case.site for case in found)
+            sites = ", ".join(one.site for one in found)
             raise HTTPException(
                 409, f"several sites have a case of that code: add ?site= with one of {sites}"
             )
         saw_case(request, found[0].site, code)
-        frames = context.reader.frames_of(found[0].id, state=state, page=page, page_size=limit)
+        hidden = bool(context.review.hidden_cases(actor_of(request), found))
+        stopped = context.models.stopped()
+        frames = context.reader.frames_of(
+            found[0].id, state="" if hidden else state, page=page, page_size=limit
+        )
         return {
-            **case_fields(found[0]),
-            "by_state": frames.by_state,
+            **case_fields(found[0], hidden=hidden),
+            "by_state": {} if hidden else frames.by_state,
             "page": frames.page,
             "last_page": frames.last_page,
             "frames": [
-                {"number": listed.number, "state": listed.state, **frame_fields(listed.row)}
+                {
+                    "number": listed.number,
+                    "state": None if hidden else listed.state,
+                    **frame_fields(listed.row, hidden=hidden, stopped=stopped),
+                }
                 for listed in frames.frames
             ],
         }
@@ -140,14 +176,16 @@ def _add_fleet(router: APIRouter, context: Context) -> None:
 
 
 def _add_frames(router: APIRouter, context: Context) -> None:
-    @router.get("/frames/{frame_id}", dependencies=CASES)
-    def frame(frame_id: FrameId, request: Request) -> dict[str, Any]:
+    @router.get("/frames/{frame_id}", dependencies=CASES, response_model=FrameOut)
+    def frame(frame_id: FrameId, request: Request) -> Any:
         """One frame with every diagnosis of it."""
         found = context.reader.frame(frame_id)
         if found is None:
             raise HTTPException(404, "no such frame")
         saw_case(request, found.case.site, found.case.code)
-        return {"case": found.case.code, **frame_fields(found)}
+        hidden = bool(context.review.hidden_cases(actor_of(request), [found.case]))
+        stopped = context.models.stopped()
+        return {"case": found.case.code, **frame_fields(found, hidden=hidden, stopped=stopped)}
 
     @router.get("/frames/{frame_id}/image", dependencies=CASES, response_class=FileResponse)
     def image(frame_id: FrameId, request: Request) -> Response:

@@ -17,9 +17,11 @@ from clinician_dashboard.access.web import anybody, check_routes, open_paths
 from clinician_dashboard.web.access_routes import access_router, sign_in_page
 from clinician_dashboard.web.api import api_router
 from clinician_dashboard.web.context import Context
+from clinician_dashboard.web.delivery_routes import delivery_router
 from clinician_dashboard.web.guard import Guard
 from clinician_dashboard.web.pages import Pages, page_router
 from clinician_dashboard.web.people_routes import people_router
+from clinician_dashboard.web.quality_page import quality_router
 from clinician_dashboard.web.review_routes import add_review_errors, review_api, review_pages
 
 logger = logging.getLogger(__name__)
@@ -43,8 +45,10 @@ def create_app(context: Context) -> ASGIApp:
     pages = Pages(context)
     app.include_router(api_router(context))
     app.include_router(page_router(pages))
+    app.include_router(quality_router(pages, context))
     app.include_router(review_api(context))
     app.include_router(review_pages(pages, context))
+    app.include_router(delivery_router(pages, context))
     app.include_router(access_router(pages, context.access))
     app.include_router(people_router(pages, context.access))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -178,6 +178,7 @@ class Pages:
             "connection": self._context.connection(),
             "exposure": self._context.exposure(),
             "receipts_waiting": self._context.receipts_waiting(),
+            "deliveries": self._context.post.standings(),
             "tallies": self._context.reader.tallies(),
             "spooled": self._context.reader.spooled(),
             "needed": summary["rejected"] + summary["missing"],

@@ -1,6 +1,6 @@
 """What the templates are given: rows of the record turned into what a clinician reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,8 +225,19 @@ def rejection_fields(row: RejectionRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in (*names, "payload_bytes", "payload_sha256", "announced")}
 
 
-def case_fields(case: CaseRow) -> dict[str, Any]:
-    """Return a case as plain fields, for the JSON API."""
+def case_fields(case: CaseRow, *, hidden: bool = False) -> dict[str, Any]:
+    """Return a case as plain fields, for the JSON API.
+
+    Args:
+        case: Its row.
+        hidden: Whether the model's answer is kept from who asks, until they have read the case themselves.
+    """
+    answer = {
+        "referred": case.referred,
+        "urgency": case.urgency,
+        "headline": words.headline(case),
+        "result": case.result,
+    }
     return {
         "site": case.site,
         "code": case.code,
@@ -238,17 +249,24 @@ def case_fields(case: CaseRow) -> dict[str, Any]:
         "simulated": case.simulated,
         "recorded": case.recorded,
         "waiting": case.waiting,
-        "referred": case.referred,
-        "urgency": case.urgency,
-        "headline": words.headline(case),
-        "result": case.result,
+        "status": case.status,
+        "claimed_by": case.claimed_by,
+        "signed_at": case.signed_at,
+        **(dict.fromkeys(answer) if hidden else answer),
+        "hidden": hidden,
         "preliminary": True,
         "intended_use": words.INTENDED_USE,
     }
 
 
-def frame_fields(frame: FrameRow) -> dict[str, Any]:
-    """Return a frame as plain fields, for the JSON API."""
+def frame_fields(frame: FrameRow, *, hidden: bool = False, stopped: Collection[str] = ()) -> dict[str, Any]:
+    """Return a frame as plain fields, for the JSON API.
+
+    Args:
+        frame: Its row.
+        hidden: Whether what models said of it is left out.
+        stopped: Weights of stopped model versions.
+    """
     names = (
         *("frame_id", "site", "device", "priority", "sequence", "captured_at", "received_at", "recorded_at"),
         *(
@@ -266,7 +284,11 @@ def frame_fields(frame: FrameRow) -> dict[str, Any]:
     return {
         **{name: getattr(frame, name) for name in names},
         "image": f"/api/v1/frames/{frame.frame_id}/image",
-        "diagnoses": [diagnosis_fields(diagnosis) for diagnosis in frame.diagnoses if diagnosis.joined],
+        "diagnoses": [
+            {**diagnosis_fields(diagnosis), "stopped_model": diagnosis.weights_sha256 in stopped}
+            for diagnosis in ([] if hidden else frame.diagnoses)
+            if diagnosis.joined
+        ],
     }
 
 

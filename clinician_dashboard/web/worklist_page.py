@@ -89,7 +89,8 @@ def worklist_query(
     before: _Short = "",
 ) -> WorklistQuery:
     """Read the address; a FastAPI dependency."""
-    return WorklistQuery(urgency, status, site, device, age, q, after, before)
+    given = (urgency, status, site, device, age, q, after, before)
+    return WorklistQuery(*(text.replace("\x00", "") for text in given))  # which PostgreSQL refuses
 
 
 Asked = Annotated[WorklistQuery, Depends(worklist_query)]

@@ -1,0 +1,177 @@
+"""The stop switch of a model version: its answers are not to be used from that moment on, in every case's result.
+
+The switch is one row, and new frames follow it at once. Cases that the model has read before are computed anew by a thread,
+a few hundred at a time, so that frames go on being recorded meanwhile; a restart goes on where it was.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Text, cast, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from broker_config.messages import now
+from clinician_dashboard import audit
+from clinician_dashboard.access.roles import Actor
+from clinician_dashboard.errors import DashboardError
+from clinician_dashboard.record.case_summary import apply_result, stopped_models
+from clinician_dashboard.record.database import Record
+from clinician_dashboard.record.desk_tables import ModelRow
+from clinician_dashboard.record.tables import CaseRow
+from clinician_dashboard.record.writer import Follower
+
+logger = logging.getLogger(__name__)
+
+CASES_AT_ONCE = 500
+MAX_REASON = 1000
+LOOK_EVERY_S = 30.0
+_RETRY_S = 2.0
+
+
+class ModelSwitchRefused(DashboardError):
+    """Raised when a model version cannot be stopped or started; its sentence is for the page."""
+
+
+class ModelStops:
+    """Stops model versions, and lets them start again.
+
+    Args:
+        record: The open record.
+        followers: Called with cases whose result has changed, within the transaction that changed it.
+        on_change: Called after a commit with the keys (site, code) of the cases that changed; must not raise.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        *,
+        followers: Sequence[Follower],
+        on_change: Callable[[Sequence[tuple[str, str]]], None],
+    ) -> None:
+        self._record = record
+        self._followers = followers
+        self._on_change = on_change
+        self._rung = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Go on with what an earlier run has left."""
+        self._rung.set()
+        self._thread = threading.Thread(target=self._run, name="model-stops", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 3.0) -> None:
+        """End; cases that were not reached are the next start's."""
+        self._stopping = True
+        self._rung.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def models(self) -> Sequence[ModelRow]:
+        """Return every model version that has answered here, stopped ones first, then the latest."""
+        with self._record.session() as session:
+            rows = session.scalars(select(ModelRow).order_by(ModelRow.first_at.desc()).limit(200)).all()
+        return sorted(rows, key=lambda row: row.stopped_at is None)
+
+    def stopped(self) -> frozenset[str]:
+        """Return the weights of the stopped model versions."""
+        with self._record.session() as session:
+            return stopped_models(session)
+
+    def switch(self, weights_sha256: str, *, stopped: bool, reason: str, actor: Actor) -> ModelRow:
+        """Stop a model version, or let it start again.
+
+        Args:
+            weights_sha256: Its weights.
+            stopped: Whether its answers are not to be used.
+            reason: In words, for the audit.
+            actor: Who says so; the caller has looked at the permission.
+
+        Raises:
+            ModelSwitchRefused: If there is no such model, no reason, or nothing to change.
+        """
+        said = reason.strip()
+        if not said or len(said) > MAX_REASON or "\x00" in said:
+            raise ModelSwitchRefused(
+                f"Say why, in 1 to {MAX_REASON} characters: the audit and every page of that model show it."
+            )
+        with self._record.transaction() as session:
+            row = session.get(ModelRow, weights_sha256)
+            if row is None:
+                raise ModelSwitchRefused(
+                    "No model with those weights has answered here: take one from the list."
+                )
+            if (row.stopped_at is not None) == stopped:
+                raise ModelSwitchRefused(
+                    f"{row.name} {row.version} is {'stopped' if stopped else 'in use'} already: somebody was quicker; "
+                    "load the page again."
+                )
+            at = now()
+            row.stopped_at = at if stopped else None
+            row.changed_by, row.reason = actor.name, said
+            row.generation += 1
+            row.through = 0
+            audit.append(
+                session,
+                actor=actor,
+                action="model.stop" if stopped else "model.start",
+                subject=f"model:{weights_sha256}",
+                at=at,
+                name=row.name,
+                version=row.version,
+                reason=said,
+            )
+        self._on_change(())
+        self._rung.set()
+        return row
+
+    # The thread that brings the cases up to date
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._rung.wait(LOOK_EVERY_S)
+            self._rung.clear()
+            try:
+                while not self._stopping and self._step():
+                    pass
+            except SQLAlchemyError as error:
+                logger.warning("cases could not follow a stopped model, trying again: %s", error)
+                self._rung.wait(_RETRY_S)
+                self._rung.set()
+
+    def _step(self) -> bool:
+        """Bring the next cases up to date; return whether there may be more."""
+        with self._record.session() as session:
+            if session.scalar(select(ModelRow.name).where(ModelRow.applied < ModelRow.generation)) is None:
+                return False
+        with self._record.transaction() as session:
+            row = session.scalar(select(ModelRow).where(ModelRow.applied < ModelRow.generation).limit(1))
+            if row is None:
+                return False
+            ids = session.scalars(
+                select(CaseRow.id).where(CaseRow.id > row.through).order_by(CaseRow.id).limit(CASES_AT_ONCE)
+            ).all()
+            if not ids:
+                row.applied = row.generation
+                logger.info("every case follows the state of model %s %s", row.name, row.version)
+                return True
+            cases = session.scalars(
+                select(CaseRow).where(
+                    CaseRow.id.in_(ids), cast(CaseRow.totals, Text).contains(row.weights_sha256)
+                )
+            ).all()
+            row.through = ids[-1]
+            stopped, at = stopped_models(session), now()
+            for case in cases:
+                apply_result(case, stopped=stopped)
+                case.changed_at = at
+                case.revision += 1
+            if cases:
+                for follow in self._followers:
+                    follow(session, cases, at)
+            changed = [(case.site, case.code) for case in cases]
+        if changed:
+            self._on_change(changed)
+        return True
