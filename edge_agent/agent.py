@@ -215,6 +215,7 @@ class Agent:
                 Subscription(topics.receipt(settings.site, settings.device)),
                 Subscription(topics.commands_to(settings.site, settings.device)),
                 Subscription(topics.all_worker_states(), required=False),
+                Subscription(topics.review(settings.site, settings.device), required=False),
                 Subscription(topics.state(settings.site, settings.device), required=False),
             ),
             on_message=lambda message: self._mailroom.deliver(message) if self._mailroom else None,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from broker_config.codec import MAX_JSON_BYTES, decode
 from broker_config.delivery import Publication, publication
 from broker_config.errors import DecodeError, TopicError
-from broker_config.messages import Command, WorkerState
+from broker_config.messages import Command, Review, WorkerState
 from broker_config.session import IncomingMessage
 from broker_config.topics import TopicName, Topics
 from edge_agent.inbox import Inbox
@@ -113,12 +113,22 @@ class Mailroom:
                 self._uplink.worker_told(name.device, state, retained=message.retain)
             case "state" if (name.site, name.device) == (self._site, self._device):
                 self._presence.hear(message.payload, retained=message.retain)
+            case "review" if (name.site, name.device) == (self._site, self._device):
+                return self._signed(decode(message.payload, Review))
             case "command" if not message.payload:
                 return "empty"
             case "command":
                 return self._obey(message, name.detail)
             case _:
                 return "wrong_topic"
+        return "taken"
+
+    def _signed(self, review: Review) -> str:
+        if (review.site, review.device) != (self._site, self._device):
+            return "wrong_topic"
+        if not self._counters.signed(review.case, review.version):
+            return "repeated"
+        logger.info("case %s is signed: version %d, %s", review.case, review.version, review.status)
         return "taken"
 
     def _obey(self, message: IncomingMessage, verb: str) -> str:
@@ -135,4 +145,4 @@ class Mailroom:
             kind = self._topics.parse(topic).kind
         except TopicError:
             return "other"
-        return kind if kind in ("receipt", "command", "worker-state", "state") else "other"
+        return kind if kind in ("receipt", "command", "worker-state", "state", "review") else "other"

@@ -88,6 +88,8 @@ class Report:
             spool_bytes=totals.size,
             parked=totals.parked,
             settled=counts["settled"],
+            signed=counts["signed"],
+            last_signed=counts["last_signed"],
             alarm=self._alarms.sentence[:_MAX_SENTENCE],
         )
 

@@ -31,6 +31,9 @@ AlarmCode = Literal[
 ]
 _STOPS_WORK: frozenset[AlarmCode] = frozenset({"camera", "case", "spool", "disk", "capture"})
 
+MOST_SIGNED = 10_000
+"""Cases whose signature is remembered, so that one that is told twice counts once."""
+
 
 class Alarms:
     """The faults that a person must see to, each until it is cleared. Any thread may call it."""
@@ -96,6 +99,9 @@ class Counters:
         self._reasons: Counter[str] = Counter()
         self._settled = 0
         self._labels = 0
+        self._signed: dict[str, int] = {}
+        self._forgotten = 0
+        self._last_signed: str | None = None
         self.started_at = time.time()
         self.registry = CollectorRegistry()
         self.messages = Metric(
@@ -131,6 +137,9 @@ class Counters:
         self._refused_metric = Metric(
             "hemolink_edge_refused", "Fields and files refused", ["reason"], registry=self.registry
         )
+        self._signed_metric = Metric(
+            "hemolink_edge_signed", "Signed versions of cases heard of", registry=self.registry
+        )
 
     def accepted(self) -> None:
         """Count a field that is in the spool."""
@@ -165,11 +174,24 @@ class Counters:
         with self._lock:
             self._settled += frames
 
+    def signed(self, case: str, version: int) -> bool:
+        """Count a case that a clinician signed; returns whether that is news, since it may be told more than once."""
+        with self._lock:
+            if self._signed.get(case, 0) >= version:
+                return False
+            if case not in self._signed and len(self._signed) >= MOST_SIGNED:
+                self._signed.pop(next(iter(self._signed)))
+                self._forgotten += 1
+            self._signed[case] = version
+            self._last_signed = case
+        self._signed_metric.inc()
+        return True
+
     def message(self, kind: str, outcome: str) -> None:
         """Count a message from the broker.
 
         Args:
-            kind: ``receipt``, ``command``, ``worker-state``, ``state`` or ``other``.
+            kind: ``receipt``, ``command``, ``worker-state``, ``state``, ``review`` or ``other``.
             outcome: ``taken``, or a stable code of why it was not.
         """
         self.messages.labels(kind, outcome).inc()
@@ -190,4 +212,6 @@ class Counters:
                 "unreadable": self._unreadable,
                 "labels": self._labels,
                 "settled": self._settled,
+                "signed": len(self._signed) + self._forgotten,
+                "last_signed": self._last_signed,
             }
