@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from broker_config.messages import now
 from clinician_dashboard import audit
-from clinician_dashboard.access.errors import PasswordRefused
+from clinician_dashboard.access.errors import PasswordRefused, SignInFailed
 from clinician_dashboard.access.notebook import Notebook
+from clinician_dashboard.access.oidc import Person, Provider
 from clinician_dashboard.access.passwords import is_outdated, matches
 from clinician_dashboard.access.roles import Actor
 from clinician_dashboard.access.sessions import Identity, Sessions
@@ -56,6 +57,7 @@ class Access:
         )
         self.users = Users(store, ended=self.sessions.note_endings, clock=clock)
         self.tokens = Tokens(store, notebook=self.notebook, clock=clock)
+        self.provider = Provider(settings.oidc) if settings.oidc is not None else None
         self._strangers = _Hourly(_STRANGERS_AN_HOUR)
         self._known_users = False
 
@@ -79,12 +81,12 @@ class Access:
     @property
     def provider_label(self) -> str:
         """What the button of the identity provider says, empty where there is none."""
-        return ""
+        return self.provider.label if self.provider is not None else ""
 
     @property
     def has_users(self) -> bool:
         """Whether anybody could sign in."""
-        self._known_users = self._known_users or self.users.any()
+        self._known_users = self._known_users or self.provider is not None or self.users.any()
         return self._known_users
 
     def sign_in(self, name: str, password: str, *, address: str, agent: str, old: str = "") -> str:
@@ -113,6 +115,43 @@ class Access:
         if hashed is not None and is_outdated(hashed):
             self.users.rehash(user.id, password)
         return self.begin(user, method="password", address=address, agent=agent, old=old)
+
+    def let_in(self, person: Person, *, address: str, agent: str, old: str = "") -> str:
+        """Return the cookie of a new session for somebody whom the identity provider named; made a user if new.
+
+        Raises:
+            AccessError: If the user is switched off here, or the name belongs to somebody else.
+        """
+        user = self.users.of_subject(person.subject)
+        by = Actor("provider", "system", via="page")
+        if user is None:
+            user = self.users.create(
+                person.login, full_name=person.full_name, role=person.role, by=by, oidc_subject=person.subject
+            )
+        elif not user.active:
+            raise SignInFailed("You are switched off on this dashboard: ask an admin of it.")
+        else:
+            user = self.users.change(
+                user.id, by=by, role=person.role, full_name=person.full_name, active=True, provider=True
+            )
+        return self.begin(user, method="oidc", address=address, agent=agent, old=old)
+
+    def refused_by_provider(self, why: str, *, address: str) -> None:
+        """Keep in the audit that a sign-in through the provider was not accepted."""
+        taken, unwritten = self._strangers.take(self._clock())
+        if taken:
+            with self._store.transaction() as session:
+                audit.append(
+                    session,
+                    actor=_STRANGER,
+                    action="session.refused",
+                    subject="user:unknown",
+                    at=self._clock(),
+                    address=address[:64],
+                    method="oidc",
+                    why=why[:200],
+                    **({"before_unwritten": unwritten} if unwritten else {}),
+                )
 
     def begin(self, user: UserRow, *, method: str, address: str, agent: str, old: str = "") -> str:
         """Return the cookie of a new session for somebody who has shown who they are; the old one of the browser ends."""

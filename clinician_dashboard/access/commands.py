@@ -245,7 +245,9 @@ def _reading(settings: "Settings") -> "Iterator[Session]":
             if not is_up_to_date(connection, place=place):
                 raise RecordError(f"the record in {place} is of an earlier release: start the dashboard once")
         with Session(engine) as session:
-            snapshot = "set transaction isolation level repeatable read, read only" if on_a_server else "begin"
+            snapshot = (
+                "set transaction isolation level repeatable read, read only" if on_a_server else "begin"
+            )
             session.connection().exec_driver_sql(snapshot)  # which begins with the first row that is read
             yield session
     finally:

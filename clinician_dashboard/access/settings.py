@@ -1,8 +1,9 @@
 """Settings of sign-in."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from broker_config.settings import Section
+from clinician_dashboard.access.oidc_settings import OidcSettings
 
 
 class SignInSettings(Section):
@@ -21,7 +22,16 @@ class SignInSettings(Section):
         True,
         description="whether people may sign in with a password; false: only through the identity provider",
     )
+    oidc: OidcSettings | None = Field(
+        None, description="present: people may sign in through this identity provider"
+    )
     always_https: bool = Field(
         False,
         description="true where a proxy in front speaks TLS but does not say so: the cookie then goes over https only",
     )
+
+    @model_validator(mode="after")
+    def _lets_somebody_in(self) -> "SignInSettings":
+        if not self.passwords and self.oidc is None:
+            raise ValueError("passwords: false lets nobody in unless 'oidc' names an identity provider")
+        return self

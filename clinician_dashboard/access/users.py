@@ -18,7 +18,7 @@ from clinician_dashboard.access.store import Store
 from clinician_dashboard.access.tables import SessionRow, UserRow
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,78}[a-z0-9]|[a-z0-9]")
-RESERVED: Final = frozenset({"system", "nobody", "unknown"})
+RESERVED: Final = frozenset({"system", "nobody", "unknown", "provider"})
 
 
 class Notice(Protocol):
@@ -67,6 +67,11 @@ class Users:
         """Return the user of a login name, none if there is none."""
         with self._store.session() as session:
             return session.scalar(select(UserRow).where(UserRow.name == fold(name)))
+
+    def of_subject(self, subject: str) -> UserRow | None:
+        """Return the user whom the identity provider calls so, none if there is none yet."""
+        with self._store.session() as session:
+            return session.scalar(select(UserRow).where(UserRow.oidc_subject == subject))
 
     def create(
         self,

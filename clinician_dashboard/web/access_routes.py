@@ -19,7 +19,7 @@ from clinician_dashboard.access.door import (
     is_https,
     local_path,
 )
-from clinician_dashboard.access.errors import AccessError, PasswordRefused, TooManyTries
+from clinician_dashboard.access.errors import AccessError, PasswordRefused, SignInFailed, TooManyTries
 from clinician_dashboard.access.passwords import MIN_LENGTH
 from clinician_dashboard.access.sessions import Identity
 from clinician_dashboard.access.web import anybody, home_of, signed_in, signed_in_person
@@ -27,6 +27,9 @@ from clinician_dashboard.web.pages import Pages
 
 FORM_COOKIE: Final = "hemolink-form"
 """Ties the sign-in form to the browser that it was made for: nobody is signed in as somebody else by another site."""
+
+STATE_COOKIE: Final = "hemolink-provider"
+ANSWER: Final = "/sign-in/answer"
 
 Text = Annotated[str, Form(max_length=500)]
 Address = Annotated[str, Form(max_length=2000)]
@@ -36,6 +39,7 @@ def access_router(pages: Pages, access: Access) -> APIRouter:
     """Return the routes of sign-in and of a person's own account."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     _add_sign_in(router, pages, access)
+    _add_provider(router, pages, access)
     _add_account(router, pages, access)
     return router
 
@@ -84,7 +88,7 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
 
 
-def _add_sign_in(router: APIRouter, pages: Pages, access: Access) -> None:
+def _add_sign_in(router: APIRouter, pages: Pages, access: Access) -> None:  # noqa: C901 - its routes are short
     opened = [Depends(anybody)]
 
     @router.get(SIGN_IN, dependencies=opened)
@@ -152,7 +156,65 @@ def _add_sign_in(router: APIRouter, pages: Pages, access: Access) -> None:
         return JSONResponse({"name": identity.actor.name, "role": identity.actor.role, "csrf": identity.csrf})
 
 
-def _add_account(router: APIRouter, pages: Pages, access: Access) -> None:
+def _add_provider(router: APIRouter, pages: Pages, access: Access) -> None:
+    opened = [Depends(anybody)]
+
+    @router.get("/sign-in/provider", dependencies=opened)
+    def leave(request: Request, next: str = "/") -> Response:  # noqa: A002
+        where = local_path(next, otherwise="/")
+        if access.provider is None or access.settings.oidc is None:
+            return RedirectResponse(SIGN_IN, 303)
+        base = access.settings.oidc.base_url or str(request.base_url)
+        try:
+            address, state = access.provider.begin(redirect=f"{base.rstrip('/')}{ANSWER}", where=where)
+        except SignInFailed as refused:
+            return sign_in_page(pages, access, request, status=503, next=where, fault=str(refused))
+        answer = RedirectResponse(address, 303)
+        answer.set_cookie(
+            STATE_COOKIE,
+            state,
+            max_age=600,
+            httponly=True,
+            samesite="lax",
+            secure=is_https(request),
+            path=SIGN_IN,
+        )
+        return answer
+
+    @router.get(ANSWER, dependencies=opened)
+    def come_back(
+        request: Request, code: str = "", state: str = "", iss: str = "", error: str = ""
+    ) -> Response:
+        if access.provider is None:
+            return RedirectResponse(SIGN_IN, 303)
+        address = client_address(request)
+        old = cookie_of(request)
+        try:
+            if error:
+                raise SignInFailed("The identity provider did not let you in.")
+            person, where = access.provider.finish(
+                state=state, kept=request.cookies.get(STATE_COOKIE, ""), code=code, issuer=iss
+            )
+            token = access.let_in(
+                person,
+                address=address,
+                agent=request.headers.get("user-agent", ""),
+                old=old if len(old) <= MAX_CREDENTIAL else "",
+            )
+        except AccessError as refused:
+            access.refused_by_provider(str(refused), address=address)
+            answer = sign_in_page(pages, access, request, status=403, fault=str(refused))
+            answer.delete_cookie(STATE_COOKIE, path=SIGN_IN)
+            return answer
+        identity = access.sessions.find(token)
+        if where == "/" and identity is not None:
+            where = home_of(identity.actor)
+        answer = let_in(request, token, where)
+        answer.delete_cookie(STATE_COOKIE, path=SIGN_IN)
+        return answer
+
+
+def _add_account(router: APIRouter, pages: Pages, access: Access) -> None:  # noqa: C901 - its routes are short
     mine = [Depends(signed_in_person)]
 
     def show(request: Request, *, status: int = 200, fault: str = "", done: str = "") -> Response:
