@@ -9,13 +9,13 @@
 | `tree` | `class/image` (as the ASH image bank is kept) or `class/patient/.../image` | patient folder |
 """
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from model_zoo.datasets.manifest import read_table, separator_hint
 from model_zoo.datasets.picture import SUFFIXES
 from model_zoo.datasets.vocabulary import Vocabulary
 from model_zoo.errors import DatasetError
@@ -142,12 +142,8 @@ def _tree(paths: Sequence[Path], root: Path, *, source: str, vocabulary: Vocabul
 
 
 def _from_csv(path: Path, source: str) -> tuple[str, list[Listed]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(line for line in file if not line.startswith("#"))
-            columns, rows = tuple(reader.fieldnames or ()), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read as CSV ({error}): save it as UTF-8 text") from error
+    columns, lines = read_table(path)
+    rows = [row for _, row in lines]
     if all(column in columns for column in _PRELIMINARY):
         return "c-nmc-csv", [
             _c_nmc(path.parent / row["new_names"], Path(row["Patient_ID"]).stem, source) for row in rows
@@ -155,11 +151,18 @@ def _from_csv(path: Path, source: str) -> tuple[str, list[Listed]]:
     missing = [column for column in _CSV_REQUIRED if column not in columns]
     if missing:
         raise DatasetError(
-            f"{path} lacks the column(s) {', '.join(missing)}: it needs path and label, and takes patient, group, parent, "
+            f"{path} lacks the column(s) {', '.join(missing)}: {separator_hint(columns)}it needs path and label, and takes patient, group, parent, "
             "source, subtype, sha256, licence, label_source"
         )
     if not rows:
-        raise DatasetError(f"{path} lists no image")
+        raise DatasetError(
+            f"{path} lists no image: give it a row an image, or name a folder of images instead"
+        )
+    bare = next((number for number, row in lines if not row["path"]), None)
+    if bare is not None:
+        raise DatasetError(
+            f"{path}, line {bare}: the column path is empty: name the image, or remove the row"
+        )
     return "csv", [_row(row, path, source) for row in rows]
 
 

@@ -17,6 +17,7 @@ from model_zoo.datasets.picture import decode_picture
 from model_zoo.datasets.ties import Groups, chained
 from model_zoo.errors import DatasetError, ImageError
 from model_zoo.labels import LABELS
+from model_zoo.tree.labels import label_tree
 
 if TYPE_CHECKING:
     from model_zoo.datasets.survey import Survey
@@ -118,25 +119,62 @@ def read_manifest(path: Path | str, *, unlabelled: bool = False) -> list[Manifes
         unlabelled: Return rows without a label too; they are left out otherwise.
 
     Raises:
-        DatasetError: If the file or a column is missing, a label is unknown, augmented files are listed, or listed files
-            are not there.
+        DatasetError: If the file or a column is missing, a label is unknown or contradicts its subtype, an image is listed twice
+            or with two labels, augmented files are listed, or listed files are not there.
     """
     manifest = manifest_path(path)
-    with manifest.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(line for line in file if not line.startswith("#"))
-        missing = [column for column in REQUIRED if column not in (reader.fieldnames or [])]
-        if missing:
-            raise DatasetError(
-                f"{manifest} lacks the column(s) {', '.join(missing)}: it needs {', '.join(REQUIRED)}; "
-                "hemolink model manifest writes one"
-            )
-        raw = [(number, row) for number, row in enumerate(reader, start=2) if row["label"] or unlabelled]
+    columns, lines = read_table(manifest)
+    missing = [column for column in REQUIRED if column not in columns]
+    if missing:
+        raise DatasetError(
+            f"{manifest} lacks the column(s) {', '.join(missing)}: it needs {', '.join(REQUIRED)}; "
+            f"{separator_hint(columns)}hemolink model manifest writes one"
+        )
+    raw = [(number, row) for number, row in lines if row["label"] or unlabelled]
     if not any(row["label"] for _, row in raw):
-        raise DatasetError(f"{manifest} lists no labelled image")
+        raise DatasetError(
+            f"{manifest} lists no labelled image ({len(lines)} rows, none with a label): fill in the column label with "
+            f"{', '.join(LABELS)}, or write the manifest anew from class folders (hemolink model manifest)"
+        )
     _check_labels(raw, manifest)
     rows = [_row(row, manifest, number) for number, row in raw]
+    numbers = [number for number, _ in raw]
+    _check_twice(rows, numbers, manifest)
     _check_files(rows, manifest)
     return rows
+
+
+def read_table(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
+    """Read a CSV as people and spreadsheets write it: its columns, and its rows with their line numbers, cells stripped.
+
+    Lines that start with # are notes. A missing cell is an empty one.
+
+    Raises:
+        DatasetError: If it cannot be read, or is not UTF-8 text.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            text = file.readlines()
+        notes = next((n for n, line in enumerate(text) if not line.startswith("#")), len(text))
+        # a note among the rows keeps its line, so that numbers are those of an editor
+        reader = csv.DictReader("\n" if line.startswith("#") else line for line in text[notes:])
+        columns = tuple((name or "").strip() for name in reader.fieldnames or ())
+        lines = []
+        for row in reader:
+            cells = {(name or "").strip(): (row[name] or "").strip() for name in reader.fieldnames or ()}
+            lines.append((reader.line_num + notes, cells))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(
+            f"{path} cannot be read as CSV ({error}): save it as comma-separated UTF-8 text"
+        ) from error
+    return columns, lines
+
+
+def separator_hint(columns: Sequence[str]) -> str:
+    """What to say where a table's columns look like one, parted by something else than commas."""
+    if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
+        return "its columns seem to be parted by semicolons or tabs, save it with commas; "
+    return ""
 
 
 def manifest_path(path: Path | str) -> Path:
@@ -164,6 +202,34 @@ def _check_labels(raw: Sequence[tuple[int, dict[str, str]]], manifest: Path) -> 
         )
 
 
+def _check_twice(rows: Sequence[ManifestRow], numbers: Sequence[int], manifest: Path) -> None:
+    """Refuse an image that is listed twice, and one picture with two labels."""
+    by_path: dict[Path, int] = {}
+    by_bytes: dict[str, int] = {}
+    for index, row in enumerate(rows):
+        here, place = f"{manifest}, line {numbers[index]}", Path(os.path.normpath(row.path))
+        if place in by_path:
+            first = rows[by_path[place]]
+            labels = (
+                f", once as {first.label or 'unlabelled'} and once as {row.label or 'unlabelled'}: find out which is right, "
+                "and keep one row"
+                if first.label != row.label
+                else ": keep one row of it"
+            )
+            raise DatasetError(
+                f"{here}: {row.path.name} is listed on line {numbers[by_path[place]]} already{labels}"
+            )
+        by_path[place] = index
+        if row.sha256 and row.label:
+            first = rows[by_bytes.setdefault(row.sha256, index)]
+            if first.label != row.label:
+                raise DatasetError(
+                    f"{here}: {row.path.name} is {row.label}, and {first.path.name} on line "
+                    f"{numbers[by_bytes[row.sha256]]}, byte for byte the same, is {first.label}: find out which is right, and "
+                    "keep one row"
+                )
+
+
 def _check_files(rows: Sequence[ManifestRow], manifest: Path) -> None:
     gone = [row.path for row in rows if not row.path.is_file()]
     if gone:
@@ -179,11 +245,21 @@ def _row(raw: dict[str, str], manifest: Path, line: int) -> ManifestRow:
             f"{manifest}, line {line}: {raw['path']} looks like an augmented copy; list originals only, "
             "augmentation is done on the fly and only in training"
         )
+    if not raw["path"]:
+        raise DatasetError(
+            f"{manifest}, line {line}: the column path is empty: name the image, or remove the row"
+        )
     if not raw["patient"] and not raw.get("group"):
         raise DatasetError(
             f"{manifest}, line {line}: no patient and no group; an image of unknown origin needs a group of its own "
             "(hemolink model manifest gives it one)"
         )
+    subtype = raw.get("subtype") or ""
+    if raw["label"]:
+        try:
+            label_tree().find(raw["label"], subtype)
+        except DatasetError as error:
+            raise DatasetError(f"{manifest}, line {line}: {error}") from error
     parent = raw.get("parent") or ""
     if parent and (manifest.parent / parent).is_file():
         parent = str(manifest.parent / parent)
@@ -195,7 +271,7 @@ def _row(raw: dict[str, str], manifest: Path, line: int) -> ManifestRow:
         parent=parent,
         source=raw.get("source") or "",
         sha256=raw.get("sha256") or "",
-        subtype=raw.get("subtype") or "",
+        subtype=subtype,
     )
 
 

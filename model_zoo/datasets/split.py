@@ -187,8 +187,23 @@ def read_split(path: Path, rows: Sequence[ManifestRow]) -> tuple[Split, str]:
     if (numbers < 0).any():
         raise DatasetError(f"{path} leaves out {int((numbers < 0).sum())} images: split the manifest anew")
     split = Split(*(np.flatnonzero(numbers == number) for number in range(3)))
-    split.check(patient_groups(rows))
+    _check_undivided(path, rows, split)
     return split, seal
+
+
+def _check_undivided(path: Path, rows: Sequence[ManifestRow], split: Split) -> None:
+    """As `Split.check`, with the images by name."""
+    groups = patient_groups(rows)
+    first: dict[int, tuple[str, int]] = {}
+    for part in PARTS:
+        for index in getattr(split, part).tolist():
+            owner, other = first.setdefault(int(groups[index]), (part, index))
+            if owner != part:
+                raise DatasetError(
+                    f"{path} divides a patient group: {rows[other].path.name} is in {owner} and {rows[index].path.name} in {part}, and "
+                    "they belong together (one patient, parent, group or picture); make the split anew with hemolink model "
+                    "manifest --split, or the figures measure memory"
+                )
 
 
 def manifest_hash(rows: Sequence[ManifestRow]) -> str:
