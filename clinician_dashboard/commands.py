@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clinician_dashboard.access.commands import create_admin, token, verify_audit
+from clinician_dashboard.review.commands import export_labels
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -23,7 +24,7 @@ def dashboard() -> None:
     """Record diagnoses and show them to clinicians."""
 
 
-for _command in (create_admin, token, verify_audit):
+for _command in (create_admin, token, verify_audit, export_labels):
     dashboard.add_command(_command)
 
 

@@ -27,6 +27,7 @@ from clinician_dashboard.review.settings import ReviewSettings
 from clinician_dashboard.review.signed import canonical_sha256
 from clinician_dashboard.review.tables import OpinionRow, SignedVersionRow
 from clinician_dashboard.review.watch import ReviewWatch
+from tests.clinician_dashboard.desk.stores import sqlite_store
 
 ANNA = Actor("anna", "haematologist", "Dr Anna Abel", 1)
 BEN = Actor("ben", "haematologist", "Dr Ben Berg", 2)
@@ -95,23 +96,30 @@ class Place:
         return self.desk.sign(actor, *WARD, password="right", **changes)
 
 
-@pytest.fixture
-def place(store, make):
-    record = store.record()
+def opened(record, make, **settings):
     record.start()
-    yield Place(record, make)
+    yield Place(record, make, **settings)
     record.stop()
 
 
 @pytest.fixture
-def blind_place(store, make):
-    record = store.record()
-    record.start()
-    yield Place(record, make, blind_sites=("ward",))
-    record.stop()
+def place(tmp_path, make):
+    yield from opened(sqlite_store(tmp_path / "desk").record(), make)
 
 
-def test_claim_view_confirm_and_sign(place):
+@pytest.fixture
+def anywhere(store, make):
+    """The same on both databases."""
+    yield from opened(store.record(), make)
+
+
+@pytest.fixture
+def blind_place(tmp_path, make):
+    yield from opened(sqlite_store(tmp_path / "desk").record(), make, blind_sites=("ward",))
+
+
+def test_claim_view_confirm_and_sign(anywhere):
+    place = anywhere
     frames = place.send("CLL", number=2)
     place.desk.claim(ANNA, *WARD)
     assert place.unmet(ANNA) == {"viewed", "conclusion", "agreed"}
@@ -262,7 +270,8 @@ def test_who_differs_needs_a_second_reader_and_two_who_differ_a_third(place):
         place.desk.sign(BEN, *WARD, password="right")
 
 
-def test_a_signed_version_is_amended_and_never_overwritten(place):
+def test_a_signed_version_is_amended_and_never_overwritten(anywhere):
+    place = anywhere
     frames = place.send("CLL")
     first = place.read_and_sign(frames=frames)
     later = place.send("CLL")  # a frame that comes after the signature
@@ -292,7 +301,8 @@ def test_frames_that_still_wait_are_warned_of_and_accepted_in_so_many_words(plac
     assert made.warnings == ("1 frame of this case waits for an answer.",)
 
 
-def test_the_critical_loop_from_alert_to_read_back(place):
+def test_the_critical_loop_from_alert_to_read_back(anywhere):
+    place = anywhere
     frames = place.send("AML", number=2)
     assert place.follower.take_alerted()
     assert not place.follower.take_alerted()
