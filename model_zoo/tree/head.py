@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-PENALTIES: Final = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+PENALTIES: Final = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """Weights of the squared norm that are tried, in units of the mean loss."""
 
 

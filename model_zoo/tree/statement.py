@@ -20,7 +20,7 @@ class FinerFigure(_Part):
     high: float
     frames: int
     patients: int
-    method: str = "bootstrap over patients, 95 %"
+    method: str = "over patients, 95 %, Newcombe 2006 (method 5)"
 
 
 class FinerNode(_Part):
