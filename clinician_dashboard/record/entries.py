@@ -28,6 +28,8 @@ _DIAGNOSIS_FIELDS = {
         "ood_score",
         "ood_threshold",
         "activation",
+        "activation_absent",
+        "finer",
         "timings",
         "image_sha256",
     ),

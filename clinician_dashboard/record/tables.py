@@ -189,6 +189,10 @@ class DiagnosisRow(Table):
     ood_score: Mapped[float]
     ood_threshold: Mapped[float]
     activation: Mapped[list[Any]]
+    activation_absent: Mapped[str] = mapped_column(
+        Text, default="", server_default="", doc="why there is no map; the grid is then all zero"
+    )
+    finer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     timings: Mapped[dict[str, Any]]
     image_sha256: Mapped[str] = mapped_column(String(64))
     simulated: Mapped[bool]

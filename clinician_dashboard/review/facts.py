@@ -26,6 +26,7 @@ class FrameFact:
         label: The class that a reader gave it last, or not assessable; none if nobody did.
         labelled_by: Who.
         viewed_by: Who opened it.
+        alert: What the model says of a subtype that must not be missed; empty if nothing.
     """
 
     frame_id: str
@@ -39,6 +40,7 @@ class FrameFact:
     label_reason: str = ""
     labelled_by: str = ""
     viewed_by: frozenset[str] = frozenset()
+    alert: str = ""
 
     @property
     def unresolved(self) -> bool:
@@ -99,6 +101,7 @@ def frames_of(session: Session, case_id: int) -> list[FrameFact]:
             DiagnosisRow.weights_sha256,
             DiagnosisRow.decision,
             DiagnosisRow.quality.label("found"),
+            DiagnosisRow.finer,
         )
         .outerjoin(DiagnosisRow, DiagnosisRow.id == latest)
         .where(FrameRow.case_id == case_id)
@@ -136,6 +139,7 @@ def frames_of(session: Session, case_id: int) -> list[FrameFact]:
                 label_reason=last.reason if last else "",
                 labelled_by=last.reader if last else "",
                 viewed_by=frozenset(one.reader for one in marks.get(row.frame_id, ())),
+                alert=(row.finer or {}).get("alert", ""),
             )
         )
     return found

@@ -49,6 +49,7 @@ def case_page(
         "frames": frames,
         "show": show if show in (*FRAME_STATES, *SHOWN_FRAMES) else "",
         "models": frames.models,
+        "stopped": context.models.stopped(),
         "reports": () if panel.hidden else available(),
         "simulated": case.simulated,
         "needed": context.reader.needing_a_person(),

@@ -1,5 +1,6 @@
 """What the case page shows of the review, for one person."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -68,6 +69,8 @@ class ReviewPanel:
         signer: Whether the person may sign.
         lead: Whether the person may take cases over.
         hidden: Whether the model's answer is hidden from them.
+        blind_asked: Whether the laboratory asks for it.
+        blind_chosen: Whether they chose it.
         mine: Whether they have the case.
         free: Whether nobody has it.
         stage: As which reader their conclusion would count; none where nothing is asked of them.
@@ -88,6 +91,7 @@ class ReviewPanel:
     lead: bool
     hidden: bool
     blind_asked: bool
+    blind_chosen: bool
     mine: bool
     free: bool
     stage: Stage | None
@@ -119,6 +123,11 @@ class ReviewPanel:
         """Whether an alert is open, or should be."""
         call = self.call
         return call.closed_at is None if call is not None else self.facts.suspected and not self.amending
+
+    @property
+    def suspected_subtypes(self) -> list[tuple[str, int]]:
+        """What the model says of subtypes that must not be missed, each with the number of frames that say so."""
+        return Counter(one.alert for one in self.frames.values() if one.alert).most_common()
 
     @property
     def blocked(self) -> bool:
@@ -189,6 +198,7 @@ def review_panel(desk: ReviewDesk, actor: Actor, site: str, code: str) -> Review
         lead=actor.role == "lab_lead",
         hidden=hidden,
         blind_asked=asked(site, settings=desk.settings),
+        blind_chosen=reader and desk.reads_blind(actor),
         mine=facts.holds(actor.name, at=at),
         free=facts.free(at=at),
         stage=stage,

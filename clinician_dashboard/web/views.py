@@ -155,7 +155,9 @@ def frame_card(listed: ListedFrame) -> FrameCard:
         frame=frame,
         diagnosis=diagnosis,
         number=listed.number,
-        grid=" ".join(f"{value:.3g}" for row in diagnosis.activation for value in row) if diagnosis else "",
+        grid=" ".join(f"{value:.3g}" for row in diagnosis.activation for value in row)
+        if diagnosis and not diagnosis.activation_absent
+        else "",
         scale=scale_bar(frame),
         flags=tuple(words.flag(flag) for flag in flags),
         reasons=tuple(words.reason(text) for text in diagnosis.reasons) if diagnosis else (),

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from broker_config.messages import Review
+from broker_config.messages import Finer, Review
 from broker_config.session import Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics
@@ -107,23 +107,24 @@ def test_forms_do_the_same_without_a_script(place, send):
     assert reader.post("/reading", data={**form, "back": "//evil.example"}).headers["location"] == "/"
 
 
-@pytest.mark.parametrize("role", ["technician", "auditor", "admin"])
-def test_who_may_not_review_is_refused_every_act(place, send, role):
+def test_who_may_not_review_is_refused_every_act(place, send):
     desk, _far = place
     frames = send()
-    other = desk.sign_in(role)
-    for act, body in (
+    acts = (
         ("claim", {}),
         ("view", {"frames": frames}),
         ("resolve", {"frame": frames[0], "label": "CLL"}),
         ("conclude", {"conclusion": "CLL"}),
         ("acknowledge", {}),
         ("sign", {"password": PASSWORD}),
-    ):
-        answer = do(other, act, **body)
-        assert answer.status_code == 403, act
-        assert "may not" in answer.json()["error"]
-        assert other.post(f"/cases/ward/HL-1/{act}", data=body).status_code == 403
+    )
+    for role in ("technician", "auditor", "admin"):
+        other = desk.sign_in(role)
+        for act, body in acts:
+            answer = do(other, act, **body)
+            assert answer.status_code == 403, (role, act)
+            assert "may not" in answer.json()["error"]
+            assert other.post(f"/cases/ward/HL-1/{act}", data=body).status_code == 403
     assert desk.stranger().post("/api/v1/cases/ward/HL-1/claim", json={}).status_code == 401
     assert do(desk.integration("lab_lead"), "sign", password=PASSWORD).status_code == 403
     assert review(desk.http)["claimed_by"] is None
@@ -172,13 +173,33 @@ def test_a_blind_reader_is_not_shown_the_answer_by_any_door(place, send):
     for door in doors:
         text = reader.get(door).raise_for_status().text
         assert [word for word in tells if word in text] == [], door
-    assert "waits to be read at once" in reader.get("/critical").text or True
+    assert "Waits to be read at once" in reader.get("/critical").text
     assert "waits to be read at once" in reader.get("/").text  # never silent about that
     assert review(reader)["critical"] is None
     assert do(reader, "conclude", conclusion="AML").status_code == 409
     do(reader, "impression", conclusion="AML").raise_for_status()
     assert "Acute myeloid leukaemia suspected" in reader.get("/cases/ward/HL-1").text
     assert "data-grid" in reader.get("/cases/ward/HL-1").text
+
+
+def test_a_subtype_that_must_not_be_missed_is_said_above_everything(place, make, eventually):
+    desk, far = place
+    finer = Finer(
+        label="AML",
+        level=1,
+        system="FAB",
+        probabilities={"AML/M2": 0.5, "AML/M3": 0.42},
+        alert="APL suspected: coagulation now, haematologist at once.",
+    )
+    frame = make.frame("HL-1")
+    far.send(frame, make.diagnosis(frame, finer=finer, activation_absent="this engine draws none"))
+    eventually(lambda: desk.summary()["recorded"] == 1)
+    page = desk.http.get("/cases/ward/HL-1").text
+    assert "APL suspected: coagulation now, haematologist at once." in page
+    assert "data-grid" not in page  # no map is not a map of nothing
+    detail = desk.http.get(f"/fragments/frames/{frame.frame_id}").text
+    assert "No map of where the model looked: this engine draws none" in detail
+    assert "Subtypes of AML (FAB)" in detail
 
 
 def test_the_second_reader_does_not_see_the_first_ones_word(place, send):

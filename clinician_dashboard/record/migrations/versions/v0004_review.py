@@ -28,7 +28,9 @@ def _case() -> "sa.Column[Any]":
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables, and room for a diagnosis' finer label and its missing map."""
+    op.add_column("diagnoses", sa.Column("activation_absent", sa.Text, nullable=False, server_default=""))
+    op.add_column("diagnoses", _column("finer", sa.JSON, null=True))
     op.create_table(
         "case_reviews",
         sa.Column("case_id", sa.Integer, sa.ForeignKey("cases.id"), primary_key=True, autoincrement=False),
