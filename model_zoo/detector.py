@@ -42,6 +42,19 @@ class BlockDistance:
     whitening: NDArray[np.float32]
     residual_scale: float | None = None
 
+    def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Distance (N, M) of features (N, D) from each centre, without residuals."""
+        return np.asarray(np.sqrt(self._squares(self._inside(features)[1])), np.float32)
+
+    def _inside(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        standard = np.clip((features - self.mean) / self.scale, -1e4, 1e4)
+        return standard, standard @ self.components
+
+    def _squares(self, inside: NDArray[np.float32]) -> NDArray[np.float32]:
+        away = inside[:, None, :] - self.centres
+        white = np.matmul(away.transpose(1, 0, 2), self.whitening)
+        return np.asarray((white**2).mean(axis=2).T, np.float32)
+
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score features (N, D): root of the mean squared whitened deviation from the nearest centre.
 
@@ -50,11 +63,8 @@ class BlockDistance:
         Returns:
             (N,) float32, 0 and up, about 1 for a training frame; larger is farther. NaN where a feature is.
         """
-        standard = np.clip((features - self.mean) / self.scale, -1e4, 1e4)
-        inside = standard @ self.components
-        away = inside[:, None, :] - self.centres
-        white = np.matmul(away.transpose(1, 0, 2), self.whitening)
-        squares = (white**2).mean(axis=2).min(axis=0)
+        standard, inside = self._inside(features)
+        squares = self._squares(inside).min(axis=1)
         if self.residual_scale is not None:
             residual = np.maximum((standard**2).sum(axis=1) - (inside**2).sum(axis=1), 0)
             squares = (squares + residual / self.residual_scale) / 2

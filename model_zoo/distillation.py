@@ -29,6 +29,8 @@ from model_zoo.store import FrameStore
 
 logger = logging.getLogger(__name__)
 
+FARTHEST: Final = 4.0
+"""Deviations from the mean beyond which a feature's value makes no difference."""
 NEUTRAL: Final = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 """The sampler's frames in 0..1; each network normalises them in its own way."""
 
@@ -51,7 +53,7 @@ class DistillationSettings:
     samples: int = 3200
     size: int = 128
     batch_size: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 0.02
     seed: int = 0
 
@@ -89,8 +91,12 @@ def distil(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     teacher.to(device, memory_format=torch.channels_last).eval()
     student.to(device, memory_format=torch.channels_last).train()
-    translator = nn.Linear(student.head.in_features, teacher.head.in_features).to(device)
-    nn.init.zeros_(translator.weight)  # the first answer is the mean
+    width = student.head.in_features
+    # features of mean 0: in a common offset of 512 of them, a small step of the linear layer would be a large one
+    translator = nn.Sequential(
+        nn.BatchNorm1d(width, affine=False), nn.Linear(width, teacher.head.in_features)
+    ).to(device)
+    nn.init.zeros_(translator[1].weight)  # the first answer is the mean
     sampler = FieldSampler(
         store,
         indices,
@@ -118,7 +124,7 @@ def distil(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             images = batch.images.to(device)
-            wanted = (_features(teacher, images) - centre) / spread
+            wanted = ((_features(teacher, images) - centre) / spread).clamp(-FARTHEST, FARTHEST)
             with torch.autocast(device, dtype=torch.bfloat16):
                 _, _, pooled = student.train_outputs(_normalised(student, images))
             loss = functional.mse_loss(translator(pooled.float()), wanted)
@@ -161,7 +167,7 @@ def save_body(network: SmearNetwork, path: Path, *, origin: str) -> None:
 
 
 def _optimizer(
-    student: SmearNetwork, translator: nn.Linear, settings: DistillationSettings
+    student: SmearNetwork, translator: nn.Module, settings: DistillationSettings
 ) -> torch.optim.AdamW:
     parameters = [*student.body.parameters(), *translator.parameters()]
     return torch.optim.AdamW(
@@ -192,4 +198,6 @@ def _moments(
     count = min(settings.samples, 16 * settings.batch_size)
     batches = prefetched(sampler, count=count, batch_size=settings.batch_size, seed=(settings.seed, 0, 0))
     found = torch.cat([_features(teacher, batch.images.to(device)) for batch in batches])
-    return found.mean(dim=0), found.std(dim=0) + 1e-3
+    deviation = found.std(dim=0)
+    # a feature that is nearly always off must not outweigh the others when it is on
+    return found.mean(dim=0), deviation + 0.25 * deviation.mean()

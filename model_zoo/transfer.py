@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_zoo.card import Estimate, Expectation, Expected, LeftOut
+from model_zoo.checkpoint import STATE_FILE
 from model_zoo.datasets.manifest import ManifestRow, load_image, patient_groups
+from model_zoo.datasets.split import PARTS, Split
 from model_zoo.errors import DatasetError, TrainingError
 from model_zoo.expectation import against, expect_inside, expectation, left_out
 from model_zoo.intervals import proportion
@@ -137,6 +139,9 @@ class Leaver:
     def _without(self, source: str, recipe: TrainingSettings) -> ModelPackage:
         folder = self._run / f"without-{source}"
         split = self._store.split(fractions=self._fractions, seed=self._seed, leave_out=(source,))
+        if _finished(folder, recipe, split):
+            self._say(f"trained without {source} already")
+            return self._package(folder, f"without-{source}")
         self._say(f"training without {source}: {len(split.train)} frames")
         Trainer(recipe, self._store, split, folder, quiet=True).run(
             report=lambda entry: self._say("  ".join(f"{key} {value}" for key, value in entry.items()))
@@ -181,6 +186,19 @@ class Leaver:
             forced=proportion(int(right[named].sum()), int(named.sum())) if named.any() else None,
             trained_on=package.card.training_data.sources,
         )
+
+
+def _finished(folder: Path, recipe: TrainingSettings, split: Split) -> bool:
+    """Whether a folder holds a run of this very recipe and split, trained to its end."""
+    try:
+        if read_settings(folder) != recipe:
+            return False
+        _, found, _ = load_run(folder)
+        state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except (TrainingError, OSError, json.JSONDecodeError):
+        return False
+    same = all(np.array_equal(getattr(found, part), getattr(split, part)) for part in PARTS)
+    return same and state["stage"] >= len(recipe.plan)
 
 
 def _answers(package: ModelPackage, images: Any) -> list[Prediction]:
