@@ -1,5 +1,6 @@
 """The pages in a real Chromium: live, overlay, viewer, keyboard, and no complaint in the console."""
 
+import threading
 import time
 
 import pytest
@@ -178,21 +179,23 @@ def test_a_case_of_many_frames_is_turned_by_keyboard_and_holds_still_while_frame
 def test_changes_that_come_fast_do_not_put_off_the_page_for_ever(place, clean_page):
     desk, _far = place
     page = clean_page
-    page.add_init_script(
-        "window.EventSource = class extends EventSource { constructor(a) { super(a); window.feed = this; } };"
-    )
     page.goto(desk.url)
     page.wait_for_selector('[data-line="live"]')
-    # A change every 50 ms for two seconds: closer together than the time in which the page gathers several.
+
+    def change():
+        # A change every 50 ms for two seconds: closer together than the time in which the page gathers several.
+        for _ in range(40):
+            desk.dashboard._feed.publish("case", site="ward", code="HL-1")
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=change)
+    thread.start()
     drawn = page.evaluate("""() => new Promise(done => {
       let drawn = 0;
-      let left = 40;
       document.addEventListener('parts-updated', () => { drawn += 1; });
-      const timer = setInterval(() => {
-        window.feed.dispatchEvent(new MessageEvent('case', { data: '{"site": "ward", "code": "HL-1"}' }));
-        if (!(left -= 1)) { clearInterval(timer); done(drawn); }
-      }, 50);
+      setTimeout(() => done(drawn), 1900);
     })""")
+    thread.join()
     assert drawn >= 1
 
 
@@ -218,6 +221,35 @@ def test_a_page_in_the_background_gives_its_line_back_and_catches_up(place, make
     eventually(lambda: desk.summary()["recorded"] == 1)
     page.evaluate(turn, False)
     page.wait_for_selector('[data-key="ward/HL-MEANWHILE"]')
+
+
+def test_eight_windows_of_one_browser_share_one_line(place, make, clean_page, eventually):
+    desk, far = place
+    pages = [clean_page, *(clean_page.context.new_page() for _ in range(7))]
+    for page in pages:
+        page.goto(desk.url)
+    for page in pages:
+        page.wait_for_selector('[data-line="live"]')
+    eventually(lambda: "hemolink_dashboard_listeners 1.0" in desk.http.get("/metrics").text)
+    frame = make.frame("HL-EVERYWHERE")
+    far.send(frame, make.diagnosis(frame))
+    for page in pages:
+        page.wait_for_selector('[data-key="ward/HL-EVERYWHERE"]')
+    for page in pages[:-1]:
+        page.close()
+    late = make.frame("HL-LATER")
+    far.send(late, make.diagnosis(late))
+    pages[-1].wait_for_selector('[data-key="ward/HL-LATER"]')
+
+
+def test_a_browser_without_shared_workers_has_a_line_of_its_own(place, make, clean_page):
+    desk, far = place
+    clean_page.add_init_script("delete window.SharedWorker")
+    clean_page.goto(desk.url)
+    clean_page.wait_for_selector('[data-line="live"]')
+    frame = make.frame("HL-OWN")
+    far.send(frame, make.diagnosis(frame))
+    clean_page.wait_for_selector('[data-key="ward/HL-OWN"]')
 
 
 def test_text_is_readable_in_both_themes(place, make, clean_page):

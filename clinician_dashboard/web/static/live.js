@@ -1,7 +1,8 @@
-// The page's line to the server: one EventSource. It says what changed; the page then fetches its parts again.
+// What the server says on the line that all windows share: what changed. The page then fetches its parts again.
+import { Line } from "./line.js";
 import { update } from "./parts.js";
 
-const QUIET_TOO_LONG_MS = 35_000; // the server speaks at least every ten seconds
+const QUIET_TOO_LONG_MS = 45_000; // the line itself looks for silence sooner
 const GATHER_MS = 200; // several changes at once are fetched once
 const TYPING_MS = 200;
 
@@ -11,7 +12,6 @@ let fetching = false;
 let again = false;
 let asked = 0; // what was asked last is what is shown
 let lastHeard = Date.now();
-let source = null;
 let lastId = document.body.dataset.feed;
 
 function show(state, words) {
@@ -39,6 +39,7 @@ async function refresh({ turned = false } = {}) {
   const mine = (asked += 1);
   try {
     const answer = await fetch(part.dataset.live + location.search, { headers: { Accept: "text/html" } });
+    if (answer.status === 401) document.dispatchEvent(new Event("session-ended"));
     const html = await answer.text();
     if (answer.ok && mine === asked) update(html, { announce: turned ? null : announce });
   } catch {
@@ -81,35 +82,47 @@ function concerns(event) {
   return part.dataset.case === `${site}/${code}`;
 }
 
-function connect() {
-  if (document.hidden) return; // a browser has few lines to one server: pages in the background give theirs back
-  source?.close();
-  // A line that was lost catches up from the last event it heard; the server answers "refresh" when it cannot.
-  source = new EventSource(`/api/v1/events?since=${encodeURIComponent(lastId)}`);
+function heard(event) {
   lastHeard = Date.now();
-  const heard = (event) => {
-    lastHeard = Date.now();
-    if (event.lastEventId) lastId = event.lastEventId;
-    show("live", "Live");
-    if (event.type === "critical" || event.type === "refresh") alerts();
-    if (part && event.type !== "hello" && event.type !== "heartbeat" && concerns(event)) refreshSoon();
-  };
-  for (const name of ["hello", "heartbeat", "case", "fleet", "rejections", "critical", "deliveries", "refresh"]) source.addEventListener(name, heard);
-  source.onerror = () => show("lost", "Not live");
+  if (event.type === "lost") { show("lost", "Not live"); return; }
+  if (event.type === "ended") {
+    document.dispatchEvent(new Event("session-ended"));
+    show("lost", "Signed out");
+    return;
+  }
+  if (event.id) lastId = event.id;
+  show("live", "Live");
+  if (event.type === "critical" || event.type === "refresh") alerts();
+  if (part && event.type !== "hello" && event.type !== "heartbeat" && concerns(event)) refreshSoon();
+}
+
+// All windows of a browser share one line where it can (a SharedWorker); otherwise this one has its own.
+function makeLine() {
+  try {
+    const worker = new SharedWorker("/static/line-worker.js", { type: "module", name: `hemolink-line-${document.body.dataset.user}` });
+    worker.port.addEventListener("message", ({ data }) => heard(data));
+    worker.port.start();
+    const say = (what) => worker.port.postMessage({ do: what, since: lastId });
+    return { listen: () => say("listen"), stay: () => say("stay"), rest: () => say("rest") };
+  } catch {
+    const own = new Line();
+    return { listen: () => own.listen(heard, lastId), stay: () => {}, rest: () => own.forget(heard) };
+  }
 }
 
 export function startLive() {
   part = document.querySelector("[data-live]");
-  connect();
-  document.addEventListener("visibilitychange", () => { if (document.hidden) source?.close(); else connect(); });
+  if (!document.body.dataset.user) return; // nobody is signed in
+  const line = makeLine();
+  const listen = () => { lastHeard = Date.now(); line.listen(); };
+  if (!document.hidden) listen();
+  document.addEventListener("visibilitychange", () => (document.hidden ? line.rest() : listen()));
   setInterval(() => {
     if (document.hidden) return;
-    if (Date.now() - lastHeard > QUIET_TOO_LONG_MS || source?.readyState === EventSource.CLOSED) {
-      show("lost", "Not live");
-      connect();
-    }
+    if (Date.now() - lastHeard > QUIET_TOO_LONG_MS) { show("lost", "Not live"); listen(); } else line.stay();
   }, 5000);
   if (part?.dataset.every) setInterval(() => document.hidden || refreshSoon(0), Number(part.dataset.every) * 1000);
-  addEventListener("pagehide", () => source?.close());
-  addEventListener("pageshow", (event) => { if (event.persisted) { connect(); refreshSoon(0); } });
+  document.addEventListener("session-resumed", () => { listen(); refreshSoon(0); });
+  addEventListener("pagehide", () => line.rest());
+  addEventListener("pageshow", (event) => { if (event.persisted) { listen(); refreshSoon(0); } });
 }
