@@ -170,7 +170,7 @@ def verify(settings: Path, *, as_json: bool, remove_orphans: bool) -> None:
 @click.option(
     "--format",
     "name",
-    type=click.Choice(["pdf", "fhir-r4b", "fhir-r5", "hl7"]),
+    type=click.Choice(["pdf", "fhir-r4b", "fhir-r5", "hl7", "dicom-sr"]),
     default="pdf",
     show_default=True,
     help="What to write.",
@@ -179,27 +179,34 @@ def verify(settings: Path, *, as_json: bool, remove_orphans: bool) -> None:
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write."
 )
 @click.option("--site", default="", help="Whose case, where several sites use the same code.")
+@click.option(
+    "--version",
+    type=click.IntRange(min=0),
+    help="A signed version; 0 for the preliminary state. The newest signed one if left out, or the preliminary state.",
+)
 @click.argument("case")
-def export(settings: Path, case: str, name: str, out: Path, site: str) -> None:
+def export(settings: Path, case: str, name: str, out: Path, site: str, version: int | None) -> None:
     """Write a report of CASE, while the dashboard may be running.
 
-    Reports are preliminary: nothing is signed. They name the case by its code alone. What breaks its own standard (FHIR
-    R4B or R5, HL7 v2.5.1) is not written.
+    Of a signed case it is what was signed; else it is preliminary. Reports name the case by its code alone. What breaks its
+    own standard (FHIR R4B or R5, HL7 v2.5.1) is not written.
     """
     from broker_config.process import write_durably  # noqa: PLC0415
     from clinician_dashboard.reports.formats import make_report  # noqa: PLC0415 - the database library is slow to import
     from clinician_dashboard.reports.looking import look  # noqa: PLC0415
 
     with _told(), look(_load(settings)) as reader:
-        made = make_report(reader, case, name, site=site)
+        made = make_report(reader, case, name, site=site, version=version)
     try:
         write_durably(out, made.content)
     except OSError as error:
         raise click.ClickException(f"{out} cannot be written: {error.strerror or error}") from None
     simulated = " SIMULATED." if made.report.simulated else ""
+    signature = made.report.signature
+    signed = f"Signed by {signature.name or signature.login}." if signature else "Not signed."
     click.echo(
         f"{out}: {made.report.status} report of {case}, version {made.report.version}, {len(made.content)} bytes. "
-        f"Not signed.{simulated}"
+        f"{signed}{simulated}"
     )
 
 

@@ -2,14 +2,13 @@
 
 The picture of a baseline JPEG with subsampled colour keeps its bytes; any other picture is decoded and stored uncompressed. The patient's module holds the
 case code and says that the identity was removed. A simulated frame says SIMULATED in the patient's name, the series' description and
-the comments. Identifiers are UUIDs under 2.25 (PS3.5, B.2) made of names, so the same frame gives the same identifiers.
-
-There is no structured report yet: what the model said goes out as PDF, FHIR and HL7.
+the comments. Identifiers are UUIDs under 2.25 (PS3.5, B.2) made of names, so the same frame gives the same identifiers, and a
+structured report (`clinician_dashboard.reports.dicom_sr`) can name them without the files.
 """
 
 import io
 import uuid
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from clinician_dashboard.reports.case_report import ReportFrame
@@ -25,7 +24,9 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, f"{LOCAL}/dicom")
 _IMPLEMENTATION = f"2.25.{uuid.uuid5(_NAMESPACE, 'implementation').int}"
 
 
-def dicom_image(frame: ReportFrame, image: bytes, *, site: str, code: str, software: str) -> bytes:
+def dicom_image(
+    frame: ReportFrame, image: bytes, *, site: str, code: str, software: str, opened_at: datetime
+) -> bytes:
     """Return a frame as a DICOM file (PS3.10).
 
     Args:
@@ -34,6 +35,7 @@ def dicom_image(frame: ReportFrame, image: bytes, *, site: str, code: str, softw
         site: Whose case code it is.
         code: The case code, as accession number and as the patient's pseudonym.
         software: This program's version.
+        opened_at: The case's first capture, which dates the study.
 
     Raises:
         MissingPart: If pydicom or Pillow is not installed.
@@ -45,10 +47,8 @@ def dicom_image(frame: ReportFrame, image: bytes, *, site: str, code: str, softw
         from pydicom.uid import UID, VLMicroscopicImageStorage  # noqa: PLC0415
     except ImportError:
         raise MissingPart("DICOM needs the package pydicom: install the extra hemolink[reports]") from None
-    dataset = _describe(frame, site=site, code=code, software=software)
+    dataset = describe(frame, site=site, code=code, software=software, opened_at=opened_at)
     _add_pixels(dataset, image)
-    dataset.SOPClassUID = VLMicroscopicImageStorage
-    dataset.SOPInstanceUID = _uid("instance", frame.frame_id)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = VLMicroscopicImageStorage
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -61,13 +61,22 @@ def dicom_image(frame: ReportFrame, image: bytes, *, site: str, code: str, softw
     return held.getvalue()
 
 
-def _describe(frame: ReportFrame, *, site: str, code: str, software: str) -> Any:
+def describe(frame: ReportFrame, *, site: str, code: str, software: str, opened_at: datetime) -> Any:
+    """Return a frame's data set without its pixels; arguments as of `dicom_image`.
+
+    Raises:
+        ImportError: If pydicom is not installed.
+    """
     from pydicom.dataset import Dataset  # noqa: PLC0415
+    from pydicom.uid import VLMicroscopicImageStorage  # noqa: PLC0415
 
     simulated = frame.simulated == "SIMULATED"  # the frame, whatever model read it
     moment = frame.captured_at.astimezone(UTC)
     date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S.%f")
+    began = opened_at.astimezone(UTC)
     dataset = Dataset()
+    dataset.SOPClassUID = VLMicroscopicImageStorage
+    dataset.SOPInstanceUID = uid_of("instance", frame.frame_id)
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.PatientName = "SIMULATED^SMEAR" if simulated else ""
     dataset.PatientID = code
@@ -76,13 +85,14 @@ def _describe(frame: ReportFrame, *, site: str, code: str, software: str) -> Any
     dataset.PatientSex = ""
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "Never held: the case code is an opaque accession"
-    dataset.StudyInstanceUID = _uid("study", f"{site}/{code}")
-    dataset.StudyDate, dataset.StudyTime, dataset.StudyID = date, time, "1"
+    dataset.StudyInstanceUID = uid_of("study", f"{site}/{code}")
+    dataset.StudyDate, dataset.StudyTime = began.strftime("%Y%m%d"), began.strftime("%H%M%S.%f")
+    dataset.StudyID = "1"
     dataset.AccessionNumber = code if len(code) <= 16 else ""  # noqa: PLR2004 - the longest of its type (SH)
     dataset.ReferringPhysicianName = ""
     dataset.StudyDescription = "Blood smear"
     dataset.Modality = "GM"
-    dataset.SeriesInstanceUID = _uid("series", f"{site}/{code}/{frame.device}")
+    dataset.SeriesInstanceUID = uid_of("series", f"{site}/{code}/{frame.device}")
     dataset.SeriesNumber = 1
     dataset.Laterality = ""
     dataset.SeriesDescription = "SIMULATED blood smear" if simulated else "Blood smear"
@@ -168,5 +178,6 @@ def _transfer_syntax(dataset: Any) -> str:
     return str(JPEGBaseline8Bit if dataset["PixelData"].is_undefined_length else ExplicitVRLittleEndian)
 
 
-def _uid(kind: str, name: str) -> str:
+def uid_of(kind: str, name: str) -> str:
+    """Return the identifier of something with a name."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, f'{kind}/{name}').int}"

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from broker_config.messages import now
 from clinician_dashboard.record.reader import RecordReader
-from clinician_dashboard.reports import dicom, fhir, hl7, pdf
+from clinician_dashboard.reports import dicom, dicom_sr, fhir, hl7, pdf
 from clinician_dashboard.reports.case_report import CaseReport
 from clinician_dashboard.reports.fhir_parts import Release
 from clinician_dashboard.reports.gather import gather, gather_frame, read_images
@@ -62,6 +62,9 @@ def _hl7(report: CaseReport, _images: Mapping[str, bytes]) -> bytes:
 FORMATS: Mapping[str, _Format] = {
     "fhir-r4b": _Format("fhir.json", fhir.MEDIA_TYPE["r4b"], _fhir("r4b"), pictured=True),
     "fhir-r5": _Format("fhir.json", fhir.MEDIA_TYPE["r5"], _fhir("r5"), pictured=True),
+    "dicom-sr": _Format(
+        "sr.dcm", dicom.MEDIA_TYPE, lambda report, _images: dicom_sr.structured_report(report), pictured=False
+    ),
     "hl7": _Format("hl7", hl7.MEDIA_TYPE, _hl7, pictured=False),
     "pdf": _Format("pdf", pdf.MEDIA_TYPE, pdf.case_pdf, pictured=True),
 }
@@ -71,6 +74,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "pdf": ("reportlab", "PIL"),
     "fhir.json": ("reportlab", "PIL", "fhir"),
     "hl7": ("hl7apy",),
+    "sr.dcm": ("pydicom", "highdicom"),
 }
 """What each format needs of the extra ``reports``, by the suffix of its address."""
 
@@ -122,6 +126,13 @@ def make_dicom(reader: RecordReader, frame_id: str) -> bytes:
         ReportError: If there is no such frame, its picture cannot be read, or a library is missing.
     """
     with _AT_ONCE:
-        site, code, frame = gather_frame(reader, frame_id)
+        case, frame = gather_frame(reader, frame_id)
         image = read_images(reader, [frame]).get(frame_id, b"")
-        return dicom.dicom_image(frame, image, site=site, code=code, software=software_version())
+        return dicom.dicom_image(
+            frame,
+            image,
+            site=case.site,
+            code=case.code,
+            software=software_version(),
+            opened_at=case.opened_at,
+        )

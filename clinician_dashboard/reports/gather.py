@@ -80,8 +80,8 @@ def read_images(reader: RecordReader, frames: Sequence[ReportFrame]) -> dict[str
     return images
 
 
-def gather_frame(reader: RecordReader, frame_id: str) -> tuple[str, str, ReportFrame]:
-    """Return a frame's site, its case code, and the frame; its number is 0, since the rest of the case is not read.
+def gather_frame(reader: RecordReader, frame_id: str) -> tuple[CaseRow, ReportFrame]:
+    """Return a frame's case, and the frame; its number is 0, since the rest of the case is not read.
 
     Raises:
         NoSuchCase: If the record has no such frame.
@@ -91,7 +91,7 @@ def gather_frame(reader: RecordReader, frame_id: str) -> tuple[str, str, ReportF
         raise NoSuchCase("no such frame")
     answered = counting(row.diagnoses)
     state = cast("FrameState", answered.decision) if answered else "waiting"
-    return row.case.site, row.case.code, frame_of(ListedFrame(0, state, row))
+    return row.case, frame_of(ListedFrame(0, state, row))
 
 
 def _find(reader: RecordReader, code: str, *, site: str) -> CaseRow:

@@ -87,6 +87,11 @@ def add_reports(router: APIRouter, context: Context) -> None:
         """The case as an HL7 v2.5.1 ORU^R01."""
         return answer(request, code, "hl7", site, version)
 
+    @router.get("/cases/{code}/report.sr.dcm", dependencies=reading, response_class=Response)
+    def report_sr(request: Request, code: str, site: Site = "", version: Version = None) -> Response:
+        """The case as a DICOM Comprehensive SR (TID 1500), which names the frames' DICOM images."""
+        return answer(request, code, "dicom-sr", site, version)
+
     @router.get("/frames/{frame_id}/image.dcm", dependencies=reading, response_class=Response)
     def frame_dicom(request: Request, frame_id: FrameId) -> Response:
         """One frame as a DICOM VL Microscopic Image."""

@@ -17,6 +17,7 @@ from clinician_dashboard.reports.case_report import ReportFrame
 from clinician_dashboard.reports.dicom import dicom_image
 from clinician_dashboard.reports.errors import ReportError
 
+START = datetime(2026, 11, 22, 11, 59, tzinfo=UTC)
 FRAME = ReportFrame(
     number=3,
     frame_id="0a" * 16,
@@ -56,7 +57,7 @@ def encoded(kind):
 
 
 def made(image, **changes):
-    return dicom_image(replace(FRAME, **changes), image, site="ward", code="HL-0001", software="0.1.0")
+    return dicom_image(replace(FRAME, **changes), image, site="ward", code="HL-0001", software="0.1.0", opened_at=START)
 
 
 KINDS = ("jpeg", "jpeg444", "progressive", "grey", "png", "webp")
