@@ -6,6 +6,7 @@ Heavy imports stand inside the functions, so that `--help` costs nothing and a w
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -232,6 +233,8 @@ def _entry(
         "prediction_set": list(answer.prediction_set) if answer else None,
         "decision": answer.decision if answer else None,
         "reasons": list(answer.reasons) if answer else [],
+        "finer": asdict(answer.finer) if answer and answer.finer else None,
+        "activation_absent": answer.activation_absent if answer else "",
         "ood_score": answer.ood_score if answer else None,
         "ood_threshold": answer.ood_threshold if answer else None,
         "model": f"{name} {predictor.package.version}",
@@ -246,7 +249,12 @@ def _line(entry: dict[str, Any]) -> str:
         return f"ERROR {entry['error']}"
     top = entry["probabilities"][entry["prediction"]]
     text = f"{entry['path']}: {entry['prediction']} ({100 * top:.1f} %), {entry['decision']}"
-    return "\n    ".join([text, *entry["reasons"]])
+    finer = entry["finer"]
+    below = []
+    if finer is not None:
+        shares = ", ".join(f"{path} {100 * p:.1f} %" for path, p in finer["probabilities"].items())
+        below = [f"certain down to {finer['label']} ({shares})", *([finer["alert"]] if finer["alert"] else [])]
+    return "\n    ".join([text, *below, *entry["reasons"]])
 
 
 @model.command()
