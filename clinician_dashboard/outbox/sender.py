@@ -1,7 +1,7 @@
 """Sends what is in the outbox, in order, each until the broker has acknowledged it.
 
-A row is deleted after the acknowledgement, so a crash in between sends it twice: subscribers must take a message twice, as
-everywhere in this system. Nothing is sent that was not committed, and nothing that was committed is forgotten.
+A row is deleted after the acknowledgement, so a crash in between sends it twice, and one whose acknowledgement was lost comes
+again after later ones: subscribers must take a message twice, as everywhere in this system, and look at its time. Nothing is sent that was not committed, and nothing that was committed is forgotten.
 """
 
 import logging

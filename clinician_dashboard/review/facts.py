@@ -8,6 +8,7 @@ from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from clinician_dashboard.access.roles import Actor
+from clinician_dashboard.record.case_summary import stopped_models
 from clinician_dashboard.record.tables import CaseRow, DiagnosisRow, FrameRow, GapRow, LedgerRow, RejectionRow
 from clinician_dashboard.review.conclusions import is_acute
 from clinician_dashboard.review.errors import NoSuchCase
@@ -117,9 +118,12 @@ def frames_of(session: Session, case_id: int) -> list[FrameFact]:
     marks: dict[str, list[FrameMarkRow]] = {}
     for mark in session.scalars(select(FrameMarkRow).where(FrameMarkRow.case_id == case_id)):
         marks.setdefault(mark.frame_id, []).append(mark)
+    stopped = stopped_models(session)
     found = []
     for row in rows:
-        state = row.decision or ("refused" if row.frame_id in refused else "waiting")
+        # What a stopped model version says counts as referred, as it does in the case's result.
+        decision = "refer" if row.decision and row.weights_sha256 in stopped else row.decision
+        state = decision or ("refused" if row.frame_id in refused else "waiting")
         flags = bool(row.quality.get("flags")) or bool((row.found or {}).get("flags"))
         given = sorted(
             (one for one in marks.get(row.frame_id, ()) if one.labelled_at is not None),
