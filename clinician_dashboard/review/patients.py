@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from clinician_dashboard.record.desk_tables import CaseCountRow
 from clinician_dashboard.record.tables import CaseRow, FrameRow
 from clinician_dashboard.review.acting import Acting
 from clinician_dashboard.review.conclusions import words_of
@@ -59,13 +60,25 @@ def prior_smears(session: Session, case: CaseRow) -> Sequence[Prior]:
     """Return up to 20 other smears of the same patient code at this site, or of the same case code elsewhere, the latest first."""
     own = session.get(ReviewRow, case.id)
     patient = own.patient_code if own is not None else None
-    same = [CaseRow.code == case.code]
+    # Two queries, each on an index: together in one condition they would walk every case.
+    sites = session.scalars(select(CaseCountRow.site).distinct()).all()
+    found = set(session.scalars(select(CaseRow.id).where(CaseRow.site.in_(sites), CaseRow.code == case.code)))
     if patient:
-        same.append(and_(ReviewRow.patient_code == patient, CaseRow.site == case.site))
+        same = (
+            select(ReviewRow.case_id)
+            .join(CaseRow, CaseRow.id == ReviewRow.case_id)
+            .where(ReviewRow.patient_code == patient, CaseRow.site == case.site)
+            .order_by(CaseRow.opened_at.desc())
+            .limit(MOST + 1)
+        )
+        found |= set(session.scalars(same))
+    found.discard(case.id)
+    if not found:
+        return []
     rows = session.execute(
         select(CaseRow, ReviewRow)
         .outerjoin(ReviewRow, ReviewRow.case_id == CaseRow.id)
-        .where(or_(*same), CaseRow.id != case.id)
+        .where(CaseRow.id.in_(found))
         .order_by(CaseRow.opened_at.desc())
         .limit(MOST)
     ).all()

@@ -1,11 +1,15 @@
 """Reading a case: frames opened, referred frames resolved, first impressions, conclusions."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
+from clinician_dashboard.access.roles import Actor
 from clinician_dashboard.record.sums import add_reading
-from clinician_dashboard.record.tables import DiagnosisRow, FrameRow
+from clinician_dashboard.record.tables import CaseRow, DiagnosisRow, FrameRow
 from clinician_dashboard.review import blind, critical
 from clinician_dashboard.review.acting import Acting
 from clinician_dashboard.review.conclusions import (
@@ -21,7 +25,7 @@ from clinician_dashboard.review.conclusions import (
 from clinician_dashboard.review.errors import HeldByAnother, NoSuchCase, OutOfOrder, Unusable
 from clinician_dashboard.review.facts import FrameFact, readings
 from clinician_dashboard.review.opinions import Stage, differs_from_model, stage_of
-from clinician_dashboard.review.tables import FrameMarkRow, OpinionRow
+from clinician_dashboard.review.tables import FrameMarkRow, OpinionRow, ReviewRow
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,37 @@ class Word:
     comment: str = ""
 
 
-def view(act: Acting, frame_ids: list[str]) -> int:
-    """Note that the person opened frames; returns how many of them were new to them.
+def view(
+    session: Session,
+    case: CaseRow,
+    actor: Actor,
+    frame_ids: Collection[str],
+    *,
+    at: datetime,
+    claim_minutes: int,
+) -> int:
+    """Note that somebody opened frames; returns how many of them were new to them.
+
+    It happens with every frame that is looked at, so it reads nothing but these frames.
 
     Raises:
         NoSuchCase: If a frame is not of this case.
     """
-    new = [one for one in (_frame(act, name) for name in frame_ids) if act.actor.name not in one.viewed_by]
-    for frame in {one.frame_id: one for one in new}.values():
-        act.session.add(_mark(act, frame.frame_id))
-    act.prolong()
+    wanted = set(frame_ids)
+    here = select(FrameRow.frame_id).where(FrameRow.case_id == case.id, FrameRow.frame_id.in_(wanted))
+    if wanted - set(session.scalars(here)):
+        raise NoSuchCase("There is no such frame in this case.")
+    known = select(FrameMarkRow.frame_id).where(
+        FrameMarkRow.frame_id.in_(wanted), FrameMarkRow.reader == actor.name
+    )
+    new = wanted - set(session.scalars(known))
+    for frame_id in new:
+        session.add(
+            FrameMarkRow(frame_id=frame_id, reader=actor.name, case_id=case.id, viewed_at=at, reason="")
+        )
+    review = session.get(ReviewRow, case.id)
+    if review is not None and review.claimed_by == actor.name and (review.claim_expires_at or at) > at:
+        review.claim_expires_at = at + timedelta(minutes=claim_minutes)
     return len(new)
 
 

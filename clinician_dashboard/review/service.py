@@ -83,8 +83,16 @@ class ReviewDesk:
 
     def view(self, actor: Actor, site: str, code: str, frame_ids: Sequence[str]) -> int:
         """Note that ``actor`` opened frames."""
-        with self._act(actor, site, code, "cases.review", None, quiet=True) as act:
-            return reading.view(act, list(frame_ids))
+        allowed(actor, "cases.review")
+        with self._record.transaction() as session:
+            return reading.view(
+                session,
+                facts.find_case(session, site, code),
+                actor,
+                frame_ids,
+                at=self._clock(),
+                claim_minutes=self.settings.claim_minutes,
+            )
 
     def resolve(
         self, actor: Actor, site: str, code: str, frame_id: str, *, label: str, reason: str = ""
@@ -234,8 +242,6 @@ class ReviewDesk:
         code: str,
         permission: Permission,
         revision: int | None,
-        *,
-        quiet: bool = False,
     ) -> Iterator[Acting]:
         allowed(actor, permission)
         at = self._clock()
@@ -245,5 +251,4 @@ class ReviewDesk:
             act.expect(revision)
             yield act
             act.mirror()
-        if not quiet:
-            self._on_change(site, code, act.alerted)
+        self._on_change(site, code, act.alerted)
