@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 SIGMAS: Final = (2, 4, 8)
 """Of the blur, in pixels of a frame that is 640 wide."""
 
-DEFOCUS_UM: Final = (3, 6, 12)
+DEFOCUS_UM: Final = (3, 5, 12)
 MAGNIFICATIONS: Final = (0.5, 0.7, 1.4, 2.0)
 SIMULATED_KINDS: Final = 1 + len(SIGMAS) + len(DEFOCUS_UM) + len(MAGNIFICATIONS)
 """How many strange frames a simulated patient gives."""

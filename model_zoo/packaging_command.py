@@ -22,6 +22,8 @@ _folder = click.Path(file_okay=False, path_type=Path)
 _existing = click.Path(exists=True, file_okay=False, path_type=Path)
 FURTHER: Final = "further-calibration"
 FURTHER_FRAMES: Final = 2
+FURTHER_SEED: Final = 20_261_123
+"""Of further patients: another than any run's frames have."""
 TRANSFER_FILE: Final = "transfer.json"
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
@@ -99,8 +101,8 @@ def package(
 
     with _clear_errors():
         store = FrameStore.open(frames_folder or run / FRAMES)
-        _, split, notes = load_run(run)
-        further = _further(run, store, further_patients, seed=int(notes["seed"]), quiet=quiet)
+        _, split, _ = load_run(run)
+        further = _further(run, store, further_patients, quiet=quiet)
         made = build_package(
             run,
             store,
@@ -166,7 +168,7 @@ def _kept_baseline(weights: Path | None, *, frames: int) -> "Estimate | None":
     return metrics.baseline_macro_accuracy if metrics is not None and metrics.frames == frames else None
 
 
-def _further(run: Path, store: "FrameStore", patients: int, *, seed: int, quiet: bool) -> "FrameStore | None":
+def _further(run: Path, store: "FrameStore", patients: int, *, quiet: bool) -> "FrameStore | None":
     from model_zoo.errors import TrainingError  # noqa: PLC0415
     from model_zoo.simulated import render_store  # noqa: PLC0415
     from model_zoo.store import INDEX_FILE, FrameStore  # noqa: PLC0415
@@ -185,7 +187,7 @@ def _further(run: Path, store: "FrameStore", patients: int, *, seed: int, quiet:
         folder,
         patients=patients,
         frames=FURTHER_FRAMES,
-        seed=20_261_123 + seed,
+        seed=FURTHER_SEED,
         progress=None
         if said is None
         else lambda done, total: said("rendering SIMULATED frames", done, total),
