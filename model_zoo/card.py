@@ -252,7 +252,7 @@ class Card(_Part):
     schema_version: Literal["1", "2"]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     version: str
-    architecture: str = Field(description="A timm model name.")
+    architecture: str = Field(description="By the name that `hemolink model train --architecture` has.")
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     calibration: Calibration
