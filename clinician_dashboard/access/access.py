@@ -228,8 +228,8 @@ class Access:
             key = (row.subject.removeprefix("user:"), str(row.details.get("address", "")))
             latest[key] = int(row.details.get("tries", 0)) if row.action == "session.refused" else 0
         for (login, address), tries in latest.items():
-            if tries:
-                self.throttle.restore(login, address, tries)
+            if tries:  # the first, the second, the fourth are kept: there may have been almost twice as many
+                self.throttle.restore(login, address, 2 * tries - 1)
 
 
 class _Hourly:

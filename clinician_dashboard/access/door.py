@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.requests import Request, cookie_parser
+from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -194,10 +194,13 @@ async def _kept(request: Request) -> tuple[list[tuple[str, str]], str]:
     if not request.headers.get("content-type", "").startswith(FORM_TYPES[0]):
         return [], "/"
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_KEPT_BYTES:
-            return [], "/"
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_KEPT_BYTES:
+                return [], "/"
+    except ClientDisconnect:
+        return [], "/"
     try:
         fields = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=100)
     except ValueError:

@@ -11,6 +11,8 @@
         `-- SignInFailed      the identity provider's answer is not accepted
 """
 
+import math
+
 from clinician_dashboard.errors import DashboardError
 
 
@@ -30,7 +32,7 @@ class TooManyTries(AccessError):
     """
 
     def __init__(self, wait_s: float) -> None:
-        self.wait_s = max(1, round(wait_s + 0.5))
+        self.wait_s = max(1, math.ceil(wait_s))
         many = f"{self.wait_s} seconds" if self.wait_s < 90 else f"{-(-self.wait_s // 60)} minutes"  # noqa: PLR2004
         super().__init__(f"Too many wrong passwords: the next try is in {many}.")
 

@@ -196,8 +196,7 @@ class Provider:
         faults = {
             "issuer": claims.get("iss") != self._configuration()["issuer"],
             "audience": client not in audiences
-            or ((len(audiences) > 1 or "azp" in claims)
-            and claims.get("azp") != client),
+            or ((len(audiences) > 1 or "azp" in claims) and claims.get("azp") != client),
             "expiry": not _is_number(claims.get("exp")) or at > claims["exp"] + LEEWAY_S,
             "time of issue": not _is_number(claims.get("iat")) or claims["iat"] > at + LEEWAY_S,
             "not before": "nbf" in claims

@@ -6,6 +6,7 @@ The Host check defeats DNS rebinding: a page on another site must not read this 
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,6 +26,11 @@ HEADERS = {
 }
 
 
+TOO_LONG = "What was sent is too long, and was not taken."
+MAX_BODY_BYTES = 1_000_000
+"""What is sent here is a form or a small JSON; frames come through the broker."""
+
+
 def host_name(host: str) -> str:
     """Return the name in a Host header, lower case, without port and brackets."""
     host = host.strip().lower()
@@ -34,7 +40,7 @@ def host_name(host: str) -> str:
 
 
 class Guard:
-    """ASGI middleware.
+    """ASGI middleware, before everything else.
 
     Args:
         app: What it guards.
@@ -46,7 +52,7 @@ class Guard:
         self._host_names = frozenset(host_names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 421 to a foreign Host, otherwise pass on and add the headers."""
+        """Answer 421 to a foreign Host and 413 to a long body, otherwise pass on and add the headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -59,6 +65,9 @@ class Guard:
                 # Pages hold what concerns a patient and are never kept; our own files are, and asked about each time.
                 own_file = scope["path"].startswith("/static/")
                 headers.setdefault("Cache-Control", "no-cache" if own_file else "no-store")
+                if not own_file:  # what a browser keeps of one session is not another's
+                    headers.add_vary_header("Cookie")
+                    headers.add_vary_header("Authorization")
             await send(message)
 
         if host_name(Headers(scope=scope).get("host", "")) not in self._host_names:
@@ -69,4 +78,18 @@ class Guard:
             )
             await refusal(scope, receive, send_guarded)
             return
-        await self._app(scope, receive, send_guarded)
+        length = Headers(scope=scope).get("content-length", "0")
+        if not length.isdecimal() or int(length[:20]) > MAX_BODY_BYTES:
+            await PlainTextResponse(f"{TOO_LONG}\n", status_code=413)(scope, receive, send_guarded)
+            return
+        received = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise HTTPException(413, TOO_LONG)
+            return message
+
+        await self._app(scope, receive_bounded, send_guarded)

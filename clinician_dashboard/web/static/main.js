@@ -4,6 +4,7 @@ import { startFrames, startPages } from "./frames.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
 import { startReview } from "./review.js";
+import { startSession } from "./session.js";
 
 // An image that cannot be shown leaves its place to what lies behind it. Some may have failed before this ran.
 const failed = (image) => image.classList.add("failed");
@@ -18,4 +19,5 @@ startKeys();
 startFrames();
 startPages();
 startReview();
+startSession();
 startLive();
