@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from clinician_dashboard.access.door import Door
 from clinician_dashboard.access.web import anybody, check_routes, open_paths
 from clinician_dashboard.web.access_routes import access_router, sign_in_page
-from clinician_dashboard.web.api import api_router
+from clinician_dashboard.web.api import ERRORS, api_router
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.delivery_routes import delivery_router
 from clinician_dashboard.web.guard import Guard
@@ -46,11 +46,11 @@ def create_app(context: Context) -> ASGIApp:
     app.include_router(api_router(context))
     app.include_router(page_router(pages))
     app.include_router(quality_router(pages, context))
-    app.include_router(review_api(context))
+    app.include_router(review_api(context), responses=ERRORS)
     app.include_router(review_pages(pages, context))
-    app.include_router(delivery_router(pages, context))
-    app.include_router(access_router(pages, context.access))
-    app.include_router(people_router(pages, context.access))
+    app.include_router(delivery_router(pages, context), responses=ERRORS)
+    app.include_router(access_router(pages, context.access), responses=ERRORS)
+    app.include_router(people_router(pages, context.access), responses=ERRORS)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     _add_health(app, context)
     _add_errors(app, pages)

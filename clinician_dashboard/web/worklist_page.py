@@ -104,11 +104,13 @@ def worklist_shown(context: Context, asked: WorklistQuery, request: Request) -> 
     if not found.cases and (asked.after or asked.before):  # cases left this filter meanwhile
         asked = replace(asked, after="", before="")
         found = read(wanted, limit=PAGE_SIZE)
+    hidden = context.review.hidden_cases(request.state.actor, found.cases)
     newest = context.reader.latest_frames([case.id for case in found.cases], each=THUMBNAILS)
     return {
         "page": "worklist",
         "lines": [views.case_line(case, newest.get(case.id, [])) for case in found.cases],
         "found": found,
+        "hidden": hidden,
         "all_matching": sum(found.by_urgency.values()),
         "asked": asked,
         "urgency": asked.urgency if asked.urgency in URGENCIES else "",
