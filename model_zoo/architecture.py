@@ -1,5 +1,6 @@
 """The networks, through timm, with the three outputs that a package's graph has."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -307,7 +308,8 @@ def load_pretrained(network: SmearNetwork, weights: Path | None = None) -> str:
         UnsafePackageError: If the file is no safetensors file.
     """
     remedy = (
-        "give a local safetensors file with --weights FILE, or train without transfer with --from-scratch"
+        "give a local safetensors file with --weights FILE (hemolink model weights makes one for efficientnet-lite0 without "
+        "any hub), or train without transfer with --from-scratch"
     )
     if weights is not None:
         try:
@@ -319,6 +321,9 @@ def load_pretrained(network: SmearNetwork, weights: Path | None = None) -> str:
             raise UnsafePackageError(msg) from error
         source = stated or f"file {weights.parent.name}/{weights.name}"
     else:
+        hub = logging.getLogger("huggingface_hub")
+        level = hub.level
+        hub.setLevel(logging.CRITICAL)  # it tells of every attempt; the one message below says it all
         try:
             tensors = timm.create_model(
                 network.entry.timm_name,
@@ -330,6 +335,8 @@ def load_pretrained(network: SmearNetwork, weights: Path | None = None) -> str:
         except Exception as error:
             msg = f"the hub with pre-trained {network.architecture} weights cannot be reached ({_brief(error)}): {remedy}"
             raise PretrainedWeightsError(msg) from error
+        finally:
+            hub.setLevel(level)
         source = "ImageNet weights from timm's hub"
     own = network.body.state_dict()
     tensors = {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}

@@ -42,7 +42,13 @@ def render_store(
     """
     total = len(range(part[0], patients, part[1])) * frames
     items = _rendered(patients, frames, seed, preprocessing or Preprocessing(), part)
-    return FrameStore.write(folder, items, total=total, progress=progress)
+    origin = simulated_origin(patients=patients, frames=frames, seed=seed)
+    return FrameStore.write(folder, items, total=total, origin=origin, progress=progress)
+
+
+def simulated_origin(*, patients: int, frames: int, seed: int) -> str:
+    """What a store of simulated frames is made of."""
+    return f"simulated patients {patients} frames {frames} seed {seed}"
 
 
 def merge_stores(folder: Path, parts: list[Path]) -> FrameStore:

@@ -1,5 +1,6 @@
 """Frames prepared for training: decoded once, squashed to the input size, and mapped from disk."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -57,9 +58,10 @@ class StoredFrame:
 class FrameStore:
     """Frames (N, H, W, 3) of uint8 BGR, mapped from disk, with what is known of each."""
 
-    def __init__(self, pixels: NDArray[np.uint8], frames: list[StoredFrame]) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], frames: list[StoredFrame], *, origin: str = "") -> None:
         """Wrap frames already in memory or mapped; `write` and `open` are the usual ways in."""
         self.pixels = pixels
+        self.origin = origin
         self.frames = frames
         self.labels: NDArray[np.int64] = np.asarray([frame.label for frame in frames], np.int64)
         self.groups: NDArray[np.int64] = np.asarray([frame.group for frame in frames], np.int64)
@@ -125,6 +127,7 @@ class FrameStore:
         items: Iterable[tuple[NDArray[np.uint8], StoredFrame]],
         *,
         total: int,
+        origin: str = "",
         progress: Progress | None = None,
     ) -> Self:
         """Write frames one by one, then the index; without the index the folder counts as unfinished.
@@ -133,6 +136,7 @@ class FrameStore:
             folder: Made if missing; its earlier content is replaced.
             items: Frames already squashed, all of one size, each with what is known of it.
             total: How many there will be, for the progress.
+            origin: What the frames were made of, so that a store of something else is not taken for it.
             progress: Called with frames done and total.
         """
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,6 +154,7 @@ class FrameStore:
             "height": shape[0],
             "width": shape[1],
             "labels": LABELS,
+            "origin": origin,
             "frames": [asdict(frame) for frame in frames],
         }
         temporary = folder / f"{INDEX_FILE}.partial"
@@ -178,7 +183,7 @@ class FrameStore:
         ]
         shape = (len(frames), index["height"], index["width"], 3)
         pixels = np.memmap(folder / PIXELS_FILE, np.uint8, mode="r", shape=shape)
-        return cls(pixels, frames)
+        return cls(pixels, frames, origin=index.get("origin", ""))
 
     @classmethod
     def from_manifest(
@@ -194,7 +199,21 @@ class FrameStore:
         Raises:
             DatasetError: If an image is missing, differs from its hash, or cannot be used.
         """
-        return cls.write(folder, _decoded(rows, preprocessing), total=len(rows), progress=progress)
+        return cls.write(
+            folder,
+            _decoded(rows, preprocessing),
+            total=len(rows),
+            origin=manifest_origin(rows),
+            progress=progress,
+        )
+
+
+def manifest_origin(rows: Sequence[ManifestRow]) -> str:
+    """What a store of these rows is made of: a hash of all that it keeps of them."""
+    told = [
+        [row.path.name, row.label, row.patient, row.group, row.parent, row.source, row.sha256] for row in rows
+    ]
+    return f"manifest {hashlib.sha256(json.dumps(told).encode()).hexdigest()}"
 
 
 def merged(folder: Path, stores: Sequence[FrameStore], chosen: Sequence[NDArray[np.int64]]) -> FrameStore:

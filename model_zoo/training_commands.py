@@ -176,16 +176,20 @@ def _store(
     from model_zoo.datasets.manifest import read_manifest  # noqa: PLC0415
     from model_zoo.errors import DatasetError  # noqa: PLC0415
     from model_zoo.preprocessing import Preprocessing  # noqa: PLC0415
-    from model_zoo.simulated import render_store  # noqa: PLC0415
-    from model_zoo.store import INDEX_FILE, FrameStore  # noqa: PLC0415
+    from model_zoo.simulated import render_store, simulated_origin  # noqa: PLC0415
+    from model_zoo.store import INDEX_FILE, FrameStore, manifest_origin  # noqa: PLC0415
 
     folder = run / FRAMES
     rows: list[ManifestRow] = read_manifest(data) if data is not None else []
     if (folder / INDEX_FILE).is_file():
         store = FrameStore.open(folder)
-        if rows and [frame.name for frame in store.frames] != [row.path.name for row in rows]:
+        wanted = (
+            manifest_origin(rows) if rows else simulated_origin(patients=patients, frames=frames, seed=seed)
+        )
+        if store.origin not in ("", wanted):
             raise DatasetError(
-                f"{folder} holds frames of another manifest than {data}: choose another --run folder"
+                f"{folder} holds the frames of another {'manifest' if rows else 'draw'} than this one "
+                f"({store.origin[:24]}): choose another --run folder, or remove {folder}"
             )
         return store
     with click.progressbar(

@@ -179,12 +179,14 @@ def test_a_source_that_is_not_there_is_named(laboratories, run):
 
 def test_frames_of_another_manifest_are_refused(run, laboratories, tmp_path):
     lines = (laboratories / "manifest.csv").read_text(encoding="utf-8").splitlines()
-    (laboratories / "shorter.csv").write_text("\n".join(lines[:-20]), encoding="utf-8")
+    # the same files, one of them with another label
+    lines[1] = lines[1].replace("healthy", "ALL", 2).replace("north-ALL", "north-healthy", 1)
+    (laboratories / "changed.csv").write_text("\n".join(lines), encoding="utf-8")
     result = CliRunner().invoke(
-        model, ["train", "--data", str(laboratories / "shorter.csv"), "--run", str(run), "--from-scratch"]
+        model, ["train", "--data", str(laboratories / "changed.csv"), "--run", str(run), "--from-scratch"]
     )
     assert result.exit_code == 1
-    assert "frames of another manifest" in result.output
+    assert "the frames of another manifest than this one" in result.output
 
 
 def test_only_the_known_weights_are_unpickled(tmp_path):
