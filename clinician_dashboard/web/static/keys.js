@@ -63,7 +63,7 @@ function onKey(event) {
     return;
   }
   const sliding = event.target.matches("input[type=range]") && event.key.startsWith("Arrow");
-  if (help().open || sliding) return;
+  if (help().open || sliding || document.querySelector("[data-ended]")?.open) return;
   if (viewerIsOpen() && /^[1-5x]$/.test(event.key) && frameKey(event.key)) { event.preventDefault(); return; }
   if (viewerIsOpen() && event.target.matches("input[type=radio]") && event.key.startsWith("Arrow")) return;
   if (viewerIsOpen() && viewerKey(event.key)) { event.preventDefault(); return; }

@@ -43,7 +43,7 @@ async function act(form) {
   if (line) line.hidden = true;
   try {
     const { status, answer } = await post(new URL(form.action).pathname, bodyOf(form));
-    if (status === 401) { form.submit(); return; } // the session is over: the sign-in page keeps what was written
+    if (status === 401) { document.dispatchEvent(new Event("session-ended")); return; } // what was written stays behind the cover
     if (status >= 400) {
       refuse(form, answer.error ?? "It was not done. Try again.");
       const secret = form.querySelector("input[type=password]");
@@ -68,7 +68,7 @@ function done(form, answer) {
   for (const field of document.querySelectorAll("[data-revision]")) field.value = String(answer.revision);
   form.querySelector("input[type=password]")?.setAttribute("value", "");
   if (form.hasAttribute("data-resolve")) {
-    const label = form.querySelector("input[name=label]:checked")?.closest(".choice").textContent.trim();
+    const label = form.querySelector("input[name=label]:checked")?.nextElementSibling.lastChild.textContent.trim();
     form.querySelector("[data-kept]").textContent = `Kept: ${label}`;
   } else {
     document.activeElement?.blur(); // so that the part may be drawn again
