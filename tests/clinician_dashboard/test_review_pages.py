@@ -4,10 +4,11 @@ import itertools
 
 import pytest
 
-from broker_config.messages import Finer, Review
+from broker_config.messages import Alert, Finer, Review
 from broker_config.session import Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics
+from clinician_dashboard.review.settings import ReviewSettings
 from tests.clinician_dashboard.desk.people import PASSWORD
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
@@ -232,3 +233,34 @@ def test_critical_cases_stand_on_every_page_and_in_the_metrics(place, send):
     assert "Ward physician on duty (st-17)" in page
     assert "<script>alert" not in page
     assert 'hemolink_dashboard_critical_alerts{state="open"} 0.0' in desk.http.get("/metrics").text
+
+
+def test_an_alert_that_nobody_acknowledges_is_escalated_on_every_channel(
+    embedded_broker, tmp_path, desk, far_side, make, eventually
+):
+    heard = []
+    follower = Session(
+        BrokerSettings(port=embedded_broker.port, protocol="3.1.1"),
+        client_id="follower",
+        subscriptions=[Subscription(Topics().all_of("alert"))],
+        on_message=lambda message: heard.append(Alert.model_validate_json(message.payload).state),
+    )
+    follower.start()
+    assert follower.wait_connected(10)
+    settings = ReviewSettings(acknowledge_minutes=0.001)
+    try:
+        with (
+            desk(embedded_broker.port, tmp_path / "desk", protocol="3.1.1", review=settings) as running,
+            far_side(embedded_broker.port, protocol="3.1.1") as far,
+        ):
+            frame = make.frame("HL-1")
+            far.send(frame, make.diagnosis(frame, "AML"))
+            eventually(lambda: "escalated to you" in running.http.get("/fleet").text, what="the lead is told")
+            assert "escalated to the lab lead" in running.sign_in("haematologist").get("/").text
+            assert "hemolink_dashboard_critical_escalated_total 1.0" in running.http.get("/metrics").text
+            eventually(lambda: heard == ["open", "escalated"], what="and told over MQTT")
+            do(running.http, "acknowledge").raise_for_status()
+            eventually(lambda: heard[-1] == "acknowledged")
+            assert "not acknowledged</b>" not in running.http.get("/fleet").text
+    finally:
+        follower.stop()
