@@ -22,6 +22,7 @@ def probabilities(predictor, inputs):
 
 
 @pytest.mark.torch
+@pytest.mark.timeout(300)  # torch alone takes a minute to come up on a loaded machine
 @shipped
 def test_engines_give_the_same_probabilities_at_fp32(serve, unseen, name):
     package = ModelPackage.load(SHIPPED / name)
