@@ -24,9 +24,10 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 """``open`` is every one but ``signed``."""
 FEW = 1000
 COUNTED_TO = 1000
+MOST_NAMES = 1000
 _LAST = "\U0010ffff"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KEY = re.compile(r"(\d{1,2})\.(-?\d{1,18})\.(\d{1,18})")
+_KEY = re.compile(r"(\d{1,2})\.(-?\d{1,18})\.(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class _Asked:
             self.search_sites = [site for site in sites if self.part in site]
             named = LedgerRow.device.icontains(self.part, autoescape=True)
             self.search_devices = sorted(
-                set(session.scalars(select(LedgerRow.device).where(named).limit(FEW)))
+                set(session.scalars(select(LedgerRow.device).where(named).limit(MOST_NAMES)))
             )
             self.search_class = self.part if self.part == "healthy" else self.part.upper()
 
