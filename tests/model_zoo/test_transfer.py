@@ -136,7 +136,7 @@ def test_on_real_smears_no_unseen_laboratory_is_reported_and_wrong_beyond_the_li
     )
     found = invoke(
         *("transfer", "--run", tmp_path / "run", "--manifest", real_smears),
-        *("--leave-out", "raabin,pbc,bccd", "--seed", 1),
+        *("--leave-out", "raabin,pbc,bccd", "--seed", 1, "--alpha", 0.02),
     )
     assert {row["source"]: row["within"] for row in found["sources"]} == {
         "raabin": True,
@@ -145,7 +145,7 @@ def test_on_real_smears_no_unseen_laboratory_is_reported_and_wrong_beyond_the_li
     }
     made = invoke(
         *("package", "--run", tmp_path / "run", "--transfer", found["path"], "--name", "real"),
-        *("--out", tmp_path, "--no-baseline", "--quiet"),
+        *("--out", tmp_path, "--no-baseline", "--quiet", "--strange", 10, "--alpha", 0.02),
     )
     inside = made["card"]["expectation"]["inside"]
     assert inside["referred"]["value"] <= 0.15
