@@ -171,11 +171,12 @@ def described(report: dict[str, Any]) -> str:
     """The study's table beside ours, as text."""
     known = report["published"] if not report["null_labels"] else None
     lines = [f"WARNING: {line}" for line in report["warnings"]]
+    aside = f" [{report['caveat']}]" if report["caveat"] else ""
     for name, one in report["protocols"].items():
         figures = one["figures"]
         lines += [
             "",
-            f"{report['architecture']}, {name}: {one['how']}",
+            f"{report['architecture']}, {name}: {one['how']}{aside}",
             (
                 f"{'class':<9}{'images':>7}{'groups':>7}{'published':>11}  "
                 f"{'accuracy %':<22}{'precision %':<22}{'recall %':<22}F1 %"
@@ -201,7 +202,7 @@ def described(report: dict[str, Any]) -> str:
         lines += [
             "",
             (
-                f"{row['protocol']}: claims {_share(row['promise'])} balanced, does {_share(row['truth'])} on {row['images']} fresh "
+                f"{row['protocol']}: claims {_share(row['promise'])} balanced, does {_share(row['truth'])}{aside} on {row['images']} fresh "
                 f"images of {row['groups']} patients: {100 * row['gap']:+.1f} points too much"
             ),
         ]
@@ -211,7 +212,7 @@ def described(report: dict[str, Any]) -> str:
             if one is not None:
                 low, high = one["interval"]
                 lines.append(
-                    f"MADE images, {where}: {100 * one['value']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) of accuracy"
+                    f"MADE images, {where}: {100 * one['value']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) of accuracy{aside}"
                 )
     return "\n".join([*lines, "", "intervals: 95 %, whole groups drawn again", f"page: {report['page']}"])
 

@@ -33,7 +33,7 @@ def _table(name: str, report: dict[str, Any], known: dict[str, Any] | None) -> l
     for one in figures["by_class"]:
         row = {
             "protocol": name,
-            "simulated": report["simulated"],
+            "caveat": report["caveat"],
             "class": one["class"],
             "images": one["images"],
             "groups": one["groups"],
@@ -46,7 +46,7 @@ def _table(name: str, report: dict[str, Any], known: dict[str, Any] | None) -> l
     low, high = figures["accuracy"]["bootstrap"]
     overall = dict.fromkeys(rows[0], "") | {
         "protocol": name,
-        "simulated": report["simulated"],
+        "caveat": report["caveat"],
         "class": "all",
         "images": figures["images"],
         "groups": figures["groups"],

@@ -16,10 +16,12 @@ from model_zoo.study.made import MADE, MadeImages
 PAGE_FILE: Final = "study.html"
 SHEET_FILE: Final = "sheet-MADE.png"
 _COLOURS: Final = {"as-published": "#b3391f", "honest": "#1f5fa8"}
+_HUNDRED: Final = 100
 _OTHER: Final = "#8a5a00"
 _STYLE: Final = """
 .wide{overflow-x:auto}.plots{display:flex;flex-wrap:wrap;gap:1.2rem}.plots figure{margin:0;flex:none;max-width:100%}
-td,th{font-size:.92rem}td.n{white-space:nowrap}.verdict{border-left:4px solid #9c1c1c;padding-left:.8rem}
+td,th{font-size:.92rem}td.n{white-space:nowrap}.verdict{border-left:4px solid #9c1c1c;padding-left:1.8rem}
+.aside{background:#7a1fa2;color:#fff;padding:.1rem .5rem;font-size:.8rem;vertical-align:middle}
 .sheet img{width:100%;height:auto;object-fit:contain}
 """
 
@@ -63,7 +65,6 @@ def _overall(report: dict[str, Any]) -> str:
     known = report["published"]
     bars, rows = [], []
     if known is not None and not report["null_labels"]:
-        right = known["test_images"] - known["errors"]
         rows.append(
             (
                 "published",
@@ -72,15 +73,6 @@ def _overall(report: dict[str, Any]) -> str:
                 known["errors"],
                 f"{known['accuracy']:.2f}",
                 "none given",
-            )
-        )
-        bars.append(
-            Interval(
-                "published",
-                right / known["test_images"],
-                right / known["test_images"],
-                right / known["test_images"],
-                "#5c6670",
             )
         )
     for name, one in report["protocols"].items():
@@ -96,11 +88,15 @@ def _overall(report: dict[str, Any]) -> str:
         "accuracy % (Wilson, over images)",
         "accuracy % (bootstrap over groups)",
     )
-    chance = 1 / len(report["classes"]) if report["null_labels"] else None
-    return (
-        f"<h2>All classes</h2>{table(header, rows)}"
-        f"{interval_chart(bars, mark=chance, mark_label='chance' if chance else '')}"
-    )
+    marks = {"mark": known["accuracy"] / 100, "mark_label": "published"} if known is not None else {}
+    if report["null_labels"]:
+        marks = {"mark": 1 / len(report["classes"]), "mark_label": "chance"}
+    return f"<h2>All classes{_aside(report)}</h2>{table(header, rows)}{interval_chart(bars, **marks)}"
+
+
+def _aside(report: dict[str, Any]) -> str:
+    """What must be said beside a figure, after a heading."""
+    return f' <span class="aside">{escape(report["caveat"])}</span>' if report["caveat"] else ""
 
 
 def _bar(label: str, share: dict[str, Any], name: str) -> Interval:
@@ -131,7 +127,7 @@ def _protocol(name: str, one: dict[str, Any], report: dict[str, Any]) -> str:
         "F1 %",
     )
     return (
-        f"<h2>{escape(name)}</h2><p>{escape(one['how'])}: {one['train_images']} images to train on, {one['test_images']} to "
+        f"<h2>{escape(name)}{_aside(report)}</h2><p>{escape(one['how'])}: {one['train_images']} images to train on, {one['test_images']} to "
         f"test on, {100 * one['tested_with_sibling_in_training']:.1f} % of these with a copy of the same original in "
         f"training.</p>{table(header, rows)}"
         '<p class="note">Accuracy of a class is the study\'s: that class or not, over all tested images. Intervals are 95 %, '
@@ -152,11 +148,17 @@ def _shares(curve: Sequence[dict[str, Any]]) -> str:
 
 def _curve(title: str, curve: Sequence[dict[str, Any]], keys: tuple[str, str], *, top: float) -> str:
     lines = [
-        plot.Line([(row["batch"], row[key]) for row in curve], key.replace("_", " "), plot.COLOURS[number])
+        plot.Line(
+            [(row["batch"] / _HUNDRED, row[key]) for row in curve],
+            key.replace("_", " "),
+            plot.COLOURS[number],
+        )
         for number, key in enumerate(keys)
     ]
-    last = max([row["batch"] for row in curve] or [1])
-    return plot.line_plot(title, lines, x="batches", y=title.lower(), x_range=(0, last), y_range=(0, top))
+    last = max([row["batch"] for row in curve] or [1]) / _HUNDRED
+    return plot.line_plot(
+        title, lines, x="hundreds of batches", y=title.lower(), x_range=(0, last), y_range=(0, top)
+    )
 
 
 def _truth(report: dict[str, Any]) -> str:
@@ -187,9 +189,8 @@ def _truth(report: dict[str, Any]) -> str:
         "promised too much, points",
         "interval holds the truth",
     )
-    mark = "SIMULATED. " if report["simulated"] else ""
     return (
-        f"<h2>Which figure tells the truth?</h2><p>{mark}Balanced accuracy (mean recall) of each network in its own test, and "
+        f"<h2>Which figure tells the truth?{_aside(report)}</h2><p>Balanced accuracy (mean recall) of each network in its own test, and "
         f"on {first['images']} fresh images of {first['groups']} patients that no protocol has seen.</p>"
         f"{interval_chart(bars)}{table(header, rows)}"
     )
@@ -207,7 +208,7 @@ def _made(report: dict[str, Any], made: MadeImages | None) -> str:
     if made is not None:
         sheet = f'<div class="sheet">{picture(made.sheet(), alt=f"{MADE} images, by class")}</div>'
     return (
-        f"<h2>{MADE} images</h2><p>{report['made']['images']} images of a generator that learnt from the training groups only "
+        f"<h2>{MADE} images{_aside(report)}</h2><p>{report['made']['images']} images of a generator that learnt from the training groups only "
         "were added to the honest training part. What that changes, in points of accuracy (paired bootstrap over groups):</p>"
         f"{table(('images', 'n', 'groups', 'gain or loss'), rows)}{sheet}"
         f'<p class="note">Every picture here was made by a program, and shows no patient: {MADE}.</p>'

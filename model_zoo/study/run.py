@@ -20,7 +20,7 @@ from model_zoo.study.plan import PROTOCOLS, WORDS, Plan, Protocol, make_plan
 from model_zoo.study.protocol import ProtocolRun, Start, check_same
 from model_zoo.study.published import TEST_IMAGES, published
 from model_zoo.study.recipe import Recipe
-from model_zoo.study.verdict import truth, warnings
+from model_zoo.study.verdict import caveat, truth, warnings
 
 SCHEMA: Final = "hemolink.study/1"
 REPORT_FILE: Final = "study.json"
@@ -285,6 +285,7 @@ class StudyRun:
                 if fresh is None
                 else difference(*(_fresh_answers(fresh, arm) for arm in both), seed=settings.seed),
             }
+        report["caveat"] = caveat(report)
         report["warnings"] = warnings(report)
         _write_whole(self.folder / REPORT_FILE, json.dumps(report, indent=1))
         return report

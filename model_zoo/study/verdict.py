@@ -74,17 +74,37 @@ def warnings(report: dict[str, Any]) -> list[str]:
     return said
 
 
-def _about_sources(sources: dict[str, dict[str, int]], *, simulated: bool) -> list[str]:
-    """A warning where the source alone says most of the class."""
+def caveat(report: dict[str, Any]) -> str:
+    """A few words to stand beside every figure; empty where there is nothing to say."""
+    if report["simulated"]:
+        return "SIMULATED"
+    if report["null_labels"]:
+        return "random labels"
+    return "class equals source" if source_floor(report["sources"]) >= _EQUAL else ""
+
+
+def source_floor(sources: dict[str, dict[str, int]]) -> float:
+    """Share of images that are right if each is called what most of its source are; 0 where there is one source.
+
+    Args:
+        sources: Images of each class by source.
+    """
     counts: dict[str, list[int]] = {}
     for own in sources.values():
         for source, count in own.items():
             counts.setdefault(source, []).append(count)
-    total = sum(sum(own) for own in counts.values())
-    floor = sum(max(own) for own in counts.values()) / total
-    if simulated or len(counts) == 1:
+    if len(counts) == 1:
+        return 0.0
+    return sum(max(own) for own in counts.values()) / sum(sum(own) for own in counts.values())
+
+
+def _about_sources(sources: dict[str, dict[str, int]], *, simulated: bool) -> list[str]:
+    """A warning where the source alone says most of the class."""
+    floor = source_floor(sources)
+    if simulated or not floor:
         return []
-    commonest = max(sum(own.values()) for own in sources.values()) / total
+    sizes = [sum(own.values()) for own in sources.values()]
+    commonest = max(sizes) / sum(sizes)
     named = "; ".join(
         f"{label} from {', '.join(f'{source} ({count})' for source, count in own.items())}"
         for label, own in sources.items()
