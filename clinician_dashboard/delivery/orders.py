@@ -29,7 +29,7 @@ class Orders:
 
     def follow(self, session: Session, cases: Sequence[CaseRow], at: datetime) -> None:
         """Order the preliminary reports of cases that a batch changed; one row a case, of which the newest state counts."""
-        wanting = {name: target for name, target in self._targets.items() if "preliminary" in target.on}
+        wanting = {name: target for name, target in self._targets.items() if "preliminary" in target.send}
         read = {case.id: case for case in cases if case.recorded}
         if not wanting or not read:
             return
@@ -63,7 +63,7 @@ class Orders:
                 )
                 .values(state="passed_over")
             )
-            if version.status not in target.on:
+            if version.status not in target.send:
                 continue
             session.add(
                 DeliveryRow(

@@ -27,7 +27,7 @@ class ClientCredentials(Section):
 class TargetSettings(Section):
     """What both ways out have in common."""
 
-    on: tuple[Status, ...] = Field(
+    send: tuple[Status, ...] = Field(
         ("final", "amended"),
         min_length=1,
         description="which reports are sent; preliminary ones are the model's alone, and are sent only if named here",

@@ -63,7 +63,7 @@ def place(tmp_path, request, make):
 
 
 def pushing(endpoint, **changes):
-    fields = {"base_url": endpoint.base_url, "on": EVERYTHING, "settle_s": 0, "longest_pause_s": 0.2}
+    fields = {"base_url": endpoint.base_url, "send": EVERYTHING, "settle_s": 0, "longest_pause_s": 0.2}
     return FhirPushSettings(**(fields | {"with_pdf": False, "timeout_s": 5} | changes))
 
 
@@ -142,7 +142,7 @@ def test_whatever_the_server_does_every_version_arrives_once_and_in_order(place,
 def test_what_the_server_refuses_waits_for_a_person_with_the_servers_words(
     place, endpoint, eventually, caplog
 ):
-    desk = place(fhir=pushing(endpoint, on=("final", "amended")))
+    desk = place(fhir=pushing(endpoint, send=("final", "amended")))
     endpoint.faults = [say(422, "code not accepted by ward HL-SECRET")]
     for code in ("HL-0001", "HL-0002"):
         desk.see(code)
@@ -181,7 +181,7 @@ def test_a_refused_version_holds_no_later_one_up_and_never_comes_after_it(place,
 
 
 def test_a_report_that_the_server_stumbles_over_lets_the_others_pass(place, endpoint, eventually):
-    desk = place(fhir=pushing(endpoint, on=("final",)))
+    desk = place(fhir=pushing(endpoint, send=("final",)))
 
     def stumble(handler):
         return b"HL-0001" in handler.body and say(500)(handler)
@@ -199,7 +199,7 @@ def test_a_report_that_the_server_stumbles_over_lets_the_others_pass(place, endp
 
 
 def test_nothing_is_ordered_that_was_not_committed_and_only_what_was_asked_for(place, endpoint, eventually):
-    desk = place(fhir=pushing(endpoint, on=("final",)))
+    desk = place(fhir=pushing(endpoint, send=("final",)))
     desk.see("HL-0001")
     with pytest.raises(RuntimeError):
         desk.sign("HL-0001", rollback=True)
@@ -211,7 +211,7 @@ def test_nothing_is_ordered_that_was_not_committed_and_only_what_was_asked_for(p
 
 
 def test_a_case_that_changes_is_told_of_when_it_is_quiet_and_then_again(place, store, endpoint, eventually):
-    desk = place(fhir=pushing(endpoint, settle_s=0.5, on=EVERYTHING))
+    desk = place(fhir=pushing(endpoint, settle_s=0.5, send=EVERYTHING))
     for _ in range(5):
         desk.see("HL-0001")
     assert len(desk.rows()) == 1
@@ -225,7 +225,7 @@ def test_a_case_that_changes_is_told_of_when_it_is_quiet_and_then_again(place, s
 
 
 def test_a_server_that_wants_time_is_given_it(place, endpoint, eventually):
-    desk = place(fhir=pushing(endpoint, on=("final",), longest_pause_s=0.01))
+    desk = place(fhir=pushing(endpoint, send=("final",), longest_pause_s=0.01))
     endpoint.faults = [say(429, Retry_After="2")]
     desk.see("HL-0001")
     desk.sign("HL-0001")
@@ -242,7 +242,7 @@ def test_a_token_is_read_anew_and_its_refusal_is_the_targets_affair(place, event
     token = tmp_path / "token"
     token.write_text("wrong\n")
     try:
-        desk = place(fhir=pushing(endpoint, on=("final",), token_file=token))
+        desk = place(fhir=pushing(endpoint, send=("final",), token_file=token))
         desk.see("HL-0001")
         desk.sign("HL-0001")
         eventually(
@@ -276,7 +276,7 @@ def test_a_token_is_asked_for_with_the_clients_secret_and_kept(place, endpoint, 
         "client_secret_file": secret,
         "scope": "system/*.cruds",
     }
-    desk = place(fhir=pushing(endpoint, on=("final",), client_credentials=credentials))
+    desk = place(fhir=pushing(endpoint, send=("final",), client_credentials=credentials))
     for number in range(3):
         desk.see(f"HL-{number:04d}")
         desk.sign(f"HL-{number:04d}")
@@ -287,7 +287,7 @@ def test_a_token_is_asked_for_with_the_clients_secret_and_kept(place, endpoint, 
 
 
 def test_an_altered_signature_is_not_sent(place, endpoint, eventually):
-    desk = place(fhir=pushing(endpoint, on=("final",)))
+    desk = place(fhir=pushing(endpoint, send=("final",)))
     desk.see("HL-0001")
     desk.post.stop()
     desk.sign("HL-0001")
@@ -307,7 +307,7 @@ def test_messages_go_out_over_mllp_and_acknowledgements_decide(place, eventually
         settings = MllpSettings(
             host="127.0.0.1",
             port=receiver.port,
-            on=EVERYTHING,
+            send=EVERYTHING,
             settle_s=0,
             longest_pause_s=0.1,
             application="LIS",
@@ -352,7 +352,7 @@ def test_messages_go_out_over_mllp_and_acknowledgements_decide(place, eventually
 def test_settings_that_would_leak_or_mislead_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         FhirPushSettings(**({"base_url": "https://fhir.example.org"} | changes))
-    assert FhirPushSettings(base_url="https://fhir.example.org").on == ("final", "amended")
+    assert FhirPushSettings(base_url="https://fhir.example.org").send == ("final", "amended")
     assert (
         FhirPushSettings(base_url="http://10.0.0.1/fhir/", plain_http=True).base_url == "http://10.0.0.1/fhir"
     )

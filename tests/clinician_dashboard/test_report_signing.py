@@ -23,7 +23,7 @@ def endpoint():
 
 @pytest.fixture
 def place(embedded_broker, tmp_path, desk, far_side, make, eventually, endpoint):
-    push = {"base_url": endpoint.base_url, "on": ("preliminary", "final", "amended"), "settle_s": 0}
+    push = {"base_url": endpoint.base_url, "send": ("preliminary", "final", "amended"), "settle_s": 0}
     with (
         desk(embedded_broker.port, tmp_path / "desk", protocol="3.1.1", fhir_push=push) as running,
         far_side(embedded_broker.port, protocol="3.1.1") as far,
