@@ -180,3 +180,17 @@ def test_made_images_never_see_a_tested_group(smears):
     mixed = Plan("honest", honest.origin, honest.copy, honest.train, honest.train[:3])
     with pytest.raises(DatasetError, match="must not see it"):
         training_only(mixed, originals)
+
+
+def test_the_source_alone_is_held_against_the_figures():
+    from model_zoo.study.verdict import caveat, source_floor  # noqa: PLC0415
+
+    apart = {"healthy": {"a": 90, "b": 10}, "ALL": {"c": 80}, "AML": {"b": 20}}
+    mixed = {"healthy": {"a": 50, "b": 50}, "ALL": {"a": 50, "b": 50}}
+    assert source_floor(apart) == pytest.approx(190 / 200)
+    assert source_floor(mixed) == pytest.approx(0.5)
+    assert source_floor({"healthy": {"a": 5}, "ALL": {"a": 5}}) == 0
+    report = {"simulated": False, "null_labels": False, "sources": apart}
+    assert caveat(report) == "class equals source"
+    assert caveat({**report, "sources": mixed}) == ""
+    assert caveat({**report, "simulated": True}) == "SIMULATED"
