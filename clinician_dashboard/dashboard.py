@@ -120,7 +120,9 @@ class Dashboard:
         self.review.on_signed.append(self._post.signed)
         self._reader = RecordReader(self._record)
         self._models = ModelStops(
-            self._record, followers=[self._follower, self._post.follow, updates], on_change=self._on_model_changed
+            self._record,
+            followers=[self._follower, self._post.follow, updates],
+            on_change=self._on_model_changed,
         )
         context = Context(
             access=self.access,
@@ -139,7 +141,13 @@ class Dashboard:
             review=self.review,
             host_names=settings.host_names,
         )
-        self._web = WebServer(create_app(context), host=settings.host, port=settings.port)
+        self._web = WebServer(
+            create_app(context),
+            host=settings.host,
+            port=settings.port,
+            certificate=(settings.tls.cert_file, settings.tls.key_file) if settings.tls else None,
+            trusted_proxies=settings.trusted_proxies,
+        )
         self._stopping = False
 
     @property
@@ -150,11 +158,12 @@ class Dashboard:
     @property
     def exposure(self) -> str:
         """That passwords can be read on their way, in one sentence; empty on a loopback address."""
-        if not self._web.exposed:
+        if not self._web.exposed or self._settings.tls is not None:
             return ""
         return (
             f"the pages listen on {self._settings.host} port {self._web.port}, beyond this machine, without TLS: whoever is on "
-            "the way can read passwords and cases. Let only a proxy with TLS reach that port, or set host to 127.0.0.1"
+            "the way can read passwords and cases. Name a certificate in 'tls', let only a proxy with TLS reach that port, or set "
+            "host to 127.0.0.1"
         )
 
     def ready(self) -> tuple[bool, str]:
@@ -192,7 +201,12 @@ class Dashboard:
         self._watch.start()
         self._models.start()
         announce_ports(self._settings.directory, ROLE, {"web": self._web.port, "monitor": self._web.port})
-        logger.info("the pages are at http://%s:%d/", self._settings.host, self._web.port)
+        logger.info(
+            "the pages are at %s://%s:%d/",
+            "https" if self._settings.tls else "http",
+            self._settings.host,
+            self._web.port,
+        )
         if self.exposure:
             logger.warning("%s", self.exposure)
         if not self.access.has_users:

@@ -11,7 +11,7 @@ from broker_config.credentials import tls_context
 from broker_config.errors import TopicError
 from broker_config.settings import BrokerSettings, LogSettings, Section, TlsSettings
 from broker_config.topics import check_level
-from clinician_dashboard.access.settings import SignInSettings
+from clinician_dashboard.access.settings import SignInSettings, WebTlsSettings
 from clinician_dashboard.delivery.settings import FhirPushSettings, MllpSettings
 from clinician_dashboard.review.settings import ReviewSettings
 
@@ -60,6 +60,14 @@ class Settings(Section):
         1000,
         ge=10,
         description="most that thumbnails and tiles may take in cache/ beside the record; they can be made again at any time",
+    )
+    tls: WebTlsSettings | None = Field(
+        None,
+        description="present: the pages speak https with this certificate; absent: http, for a proxy or this machine",
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed",
     )
     sign_in: SignInSettings = Field(SignInSettings(), description="how people sign in, and for how long")
     fhir_push: FhirPushSettings | None = Field(

@@ -1,9 +1,18 @@
 """Settings of sign-in."""
 
+from pathlib import Path
+
 from pydantic import Field, model_validator
 
 from broker_config.settings import Section
 from clinician_dashboard.access.oidc_settings import OidcSettings
+
+
+class WebTlsSettings(Section):
+    """The certificate that the pages show."""
+
+    cert_file: Path = Field(description="the certificate with its chain, PEM")
+    key_file: Path = Field(description="its key, PEM, without a passphrase, readable by this user only")
 
 
 class SignInSettings(Section):

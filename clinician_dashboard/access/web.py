@@ -177,9 +177,10 @@ def home_of(actor: Actor) -> str:
 def declared(route: APIRoute) -> Needs | Callable[[], None] | None:
     """Return what a route says of who may use it; none if it says nothing."""
     found = [call for call in _calls(route.dependant) if isinstance(call, Needs) or call is anybody]
-    if len(found) > 1:
-        raise ValueError(f"{route.path} says twice who may use it")
-    return found[0] if found else None
+    needed = [call for call in found if isinstance(call, Needs)]
+    if len({one.permission for one in needed}) > 1 or 0 < len(needed) < len(found):
+        raise ValueError(f"{route.path} says twice who may use it, and not the same")
+    return next((one for one in needed if one.person), found[0] if found else None)
 
 
 def _calls(dependant: Dependant) -> Iterator[Callable[..., object]]:

@@ -3,8 +3,11 @@
 import contextlib
 import ipaddress
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -22,10 +25,22 @@ class WebServer:
         app: The application.
         host: Address to listen on.
         port: Port, or 0 for any free one.
+        certificate: Certificate and key, PEM, to speak https with; http if none.
+        trusted_proxies: Addresses whose word about a client's address and scheme is taken.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        certificate: tuple[Path, Path] | None = None,
+        trusted_proxies: Sequence[str] = ("127.0.0.1", "::1"),
+    ) -> None:
         self._app = app
+        self._certificate = certificate
+        self._trusted_proxies = list(trusted_proxies)
         self._host = host
         self._wanted_port = port
         self._socket: socket.socket | None = None
@@ -41,6 +56,7 @@ class WebServer:
         Raises:
             DashboardError: If the address cannot be had.
         """
+        self._check_certificate()
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._socket = socket.socket(family)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -65,6 +81,9 @@ class WebServer:
                 lifespan="off",
                 ws="none",
                 timeout_graceful_shutdown=2,
+                forwarded_allow_ips=self._trusted_proxies,
+                ssl_certfile=self._certificate[0] if self._certificate else None,
+                ssl_keyfile=self._certificate[1] if self._certificate else None,
             )
         )
         self._thread = threading.Thread(
@@ -76,6 +95,18 @@ class WebServer:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 raise DashboardError("the web server did not start: its log says why")
             time.sleep(0.01)
+
+    def _check_certificate(self) -> None:
+        if self._certificate is None:
+            return
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._certificate, password=lambda: "")
+        except (OSError, ValueError) as error:  # an SSLError is an OSError
+            named = " or ".join(map(str, self._certificate))
+            raise DashboardError(
+                f"{named} cannot be used ({error.strerror or error if isinstance(error, OSError) else error}): name a "
+                "certificate and its key, both PEM, in 'tls'"
+            ) from None
 
     def stop(self) -> None:
         """Finish running requests and stop listening."""

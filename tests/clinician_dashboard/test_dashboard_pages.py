@@ -290,7 +290,7 @@ def test_pages_beyond_the_loopback_say_that_there_is_no_tls(
     with desk(embedded_broker.port, tmp_path / "open", protocol="3.1.1", host="0.0.0.0") as exposed:
         for text in (exposed.http.get("/readyz").text, caplog.text):
             assert "beyond this machine, without TLS" in text
-            assert "Let only a proxy with TLS reach that port" in text
+            assert "let only a proxy with TLS reach that port" in text
         assert exposed.http.get("/readyz").text.startswith("ready\nwarning: ")
         assert "<b>No TLS.</b>" in exposed.http.get("/health").text
 
