@@ -7,11 +7,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from broker_config.messages import now
 from clinician_dashboard.record.database import Record
+from clinician_dashboard.record.desk_tables import CaseWordRow
 from clinician_dashboard.record.frame_list import FrameList, list_frames
 from clinician_dashboard.record.memo import Memo
 from clinician_dashboard.record.missing import Missing, find_missing
@@ -27,6 +28,7 @@ from clinician_dashboard.record.tables import (
     WorkerRow,
 )
 from clinician_dashboard.record.worklist import CaseFilter, Key, Worklist, read_worklist
+from clinician_dashboard.review.tables import ReviewRow
 
 KEPT_S = 2.0
 SUMMARY_TIMES = 20.0
@@ -93,12 +95,32 @@ class RecordReader:
     def cases_with_code(self, code: str) -> Sequence[CaseRow]:
         """Return every site's case of that code; usually one."""
         with self._record.session() as session:
-            return session.scalars(select(CaseRow).where(CaseRow.code == code).order_by(CaseRow.site)).all()
+            return session.scalars(select(CaseRow).where(_has_code(code)).order_by(CaseRow.site)).all()
 
     def case(self, site: str, code: str) -> CaseRow | None:
         """Return one case."""
         with self._record.session() as session:
             return session.scalar(select(CaseRow).where(CaseRow.site == site, CaseRow.code == code))
+
+    def priors(self, case: CaseRow, *, limit: int = 20) -> Sequence[CaseRow]:
+        """Return earlier cases of the same patient, the latest first: by the patient code at the site, or the same case code."""
+        patient = select(ReviewRow.patient_code).where(ReviewRow.case_id == case.id).scalar_subquery()
+        tied = (
+            select(ReviewRow.case_id)
+            .join(CaseRow, CaseRow.id == ReviewRow.case_id)
+            .where(ReviewRow.patient_code == patient, CaseRow.site == case.site)
+        )
+        with self._record.session() as session:
+            return session.scalars(
+                select(CaseRow)
+                .where(
+                    or_(CaseRow.id.in_(tied), _has_code(case.code)),
+                    CaseRow.id != case.id,
+                    CaseRow.opened_at < case.opened_at,
+                )
+                .order_by(CaseRow.opened_at.desc())
+                .limit(limit)
+            ).all()
 
     def frames_of(
         self,
@@ -277,6 +299,12 @@ class RecordReader:
     def _summarise(self) -> dict[str, Any]:
         with self._record.snapshot() as session:
             return summarise(session)
+
+
+def _has_code(code: str) -> ColumnElement[bool]:
+    """Find a code by its words: there is no index of codes alone."""
+    named = select(CaseWordRow.case_id).where(CaseWordRow.word == code.lower())
+    return and_(CaseRow.id.in_(named), CaseRow.code == code)
 
 
 def _unresolved() -> ColumnElement[bool]:

@@ -16,6 +16,7 @@ from clinician_dashboard.access.door import Door
 from clinician_dashboard.access.web import anybody, check_routes, open_paths
 from clinician_dashboard.web.access_routes import access_router, sign_in_page
 from clinician_dashboard.web.api import ERRORS, api_router
+from clinician_dashboard.web.compare_page import compare_router
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.delivery_routes import delivery_router
 from clinician_dashboard.web.guard import Guard
@@ -45,6 +46,7 @@ def create_app(context: Context) -> ASGIApp:
     pages = Pages(context)
     app.include_router(api_router(context))
     app.include_router(page_router(pages))
+    app.include_router(compare_router(pages, context))
     app.include_router(quality_router(pages, context))
     app.include_router(review_api(context), responses=ERRORS)
     app.include_router(review_pages(pages, context))

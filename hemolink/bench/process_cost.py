@@ -31,6 +31,17 @@ class ProcessCost:
         return (int(after_name[11]) + int(after_name[12])) / _TICKS
 
     @property
+    def exact_cpu_s(self) -> float:
+        """CPU time of its living threads, to the microsecond where the scheduler tells it (schedstat)."""
+        total = 0
+        for task in (self._directory / "task").iterdir():
+            try:
+                total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+            except (OSError, ValueError, IndexError):
+                continue  # it has just ended, or this kernel does not tell
+        return total / 1e9 or self.cpu_s
+
+    @property
     def wakeups(self) -> int:
         """How often one of its threads has waited and gone on; threads that have ended do not count."""
         total = 0

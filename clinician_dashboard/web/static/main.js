@@ -1,5 +1,6 @@
 // Starts what the page needs.
 import { startClocks } from "./clock.js";
+import { startCompare } from "./compare.js";
 import { startFrames, startPages } from "./frames.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
@@ -17,6 +18,7 @@ for (const image of document.images) {
 startClocks();
 startKeys();
 startFrames();
+startCompare();
 startPages();
 startReview();
 startSession();
