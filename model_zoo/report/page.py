@@ -8,6 +8,7 @@ import numpy as np
 
 from model_zoo.report import plot
 from model_zoo.report.explanation_section import explanation_section
+from model_zoo.report.finer import finer_section
 from model_zoo.report.guard_section import (
     acute_section,
     expectation_section,
@@ -37,6 +38,7 @@ _SECTIONS: Final = (
     ("outcome", "What becomes of a frame"),
     ("classes", "By class"),
     ("curves", "ROC and precision-recall"),
+    ("finer", "Subtypes"),
     ("calibration", "Are the probabilities right?"),
     ("refer", "Referring"),
     ("acute", "Acute leukaemia that is missed"),
@@ -65,6 +67,7 @@ def render(report: Report, *, files: Sequence[str]) -> str:
         "outcome": outcome_section(found),
         "classes": classes_section(found),
         "curves": curves_section(found),
+        "finer": finer_section(found["finer"]),
         "calibration": calibration_section(found),
         "refer": refer_section(found),
         "acute": acute_section(found),

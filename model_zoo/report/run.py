@@ -14,6 +14,7 @@ from model_zoo.predictor import Predictor
 from model_zoo.report import curves, guard, tables
 from model_zoo.report.answers import Answers, answer, read_rows
 from model_zoo.report.explanation import explain
+from model_zoo.report.finer import finer_figures
 from model_zoo.report.gallery import caption, choose, overlaid
 from model_zoo.report.randomisation import balanced
 from model_zoo.report.resampling import Resampling, as_row
@@ -145,6 +146,7 @@ def evaluate_manifest(
         if card.metrics
         else None,
         "metrics": metrics.model_dump(mode="json"),
+        "finer": finer_figures(package, labelled),
         "explanations": _explanations(predictor, everything, explanations, seed=seed, progress=progress),
     }
     document["promised"] = guard.promised(card, document["outcomes"], labelled)

@@ -134,8 +134,8 @@ def fit_finer(
 def _fit_branch(
     branch: Branch, train: Labelled, calibration: Labelled, *, alpha: float, seed: int
 ) -> tuple[Linear, FinerBranch]:
-    told = _told(branch, train)
-    nodes = [_path(branch, node) for node in told.nodes]
+    told = told_by(branch, train)
+    nodes = [path_in(branch, node) for node in told.nodes]
     allowed = np.stack([branch.below(path) for path in nodes])
     weights = balanced(nodes, told.groups)
     basis = Basis.of(told.features)
@@ -145,10 +145,10 @@ def _fit_branch(
     }
     penalty = min(tried, key=lambda p: _best_temperature(tried[p], allowed, weights)[1])
     linear = basis.back(fit_linear(basis.inputs, allowed, weights, penalty=penalty))
-    later = _told(branch, calibration)
+    later = told_by(branch, calibration)
     together = told.joined(later)
     scores = np.concatenate([tried[penalty], linear.scores(later.features)])
-    paths = [_path(branch, node) for node in together.nodes]
+    paths = [path_in(branch, node) for node in together.nodes]
     open_leaves = np.stack([branch.below(path) for path in paths])
     temperature, _ = _best_temperature(scores, open_leaves, balanced(paths, together.groups))
     chances = softmax(scores, temperature)
@@ -182,14 +182,14 @@ def _fit_branch(
     return linear, stated
 
 
-def _told(branch: Branch, frames: Labelled) -> Labelled:
+def told_by(branch: Branch, frames: Labelled) -> Labelled:
     """The frames whose label says more than the disease."""
-    own = np.asarray([_path(branch, node) != branch.disease for node in frames.nodes], bool)
+    own = np.asarray([path_in(branch, node) != branch.disease for node in frames.nodes], bool)
     nodes = [node for node, inside in zip(frames.nodes, own, strict=True) if inside]
     return Labelled(frames.features[own], nodes, frames.groups[own])
 
 
-def _path(branch: Branch, node: Node | None) -> str:
+def path_in(branch: Branch, node: Node | None) -> str:
     """The deepest node of the branch that a frame's label lies at or below."""
     path = node.path if node is not None else branch.disease
     while path not in branch.nodes and path != branch.disease:
@@ -255,7 +255,7 @@ def _suspicion(
 ) -> Suspicion:
     """The threshold on a patient's mean probability that misses no more than alpha of the patients with the subtype."""
     share = chances[:, branch.below(path)].sum(axis=1)
-    with_it, without = _by_patient(share, path, paths, groups)
+    with_it, without = by_patient(share, path, paths, groups)
     rank = int(np.floor(alpha * (len(with_it) + 1)))
     threshold = float(np.sort(with_it)[rank - 1]) if rank >= 1 else min([0.5, *with_it.tolist()])
     return Suspicion(
@@ -270,7 +270,7 @@ def _suspicion(
     )
 
 
-def _by_patient(
+def by_patient(
     share: NDArray[np.float64], path: str, paths: Sequence[str], groups: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means over frames of the patients with a subtype, and of those without it."""
@@ -295,7 +295,7 @@ def auroc(
     nothing where a few patients are told apart without an error. None where either side has fewer than two patients.
     """
     share = chances[:, branch.below(path)].sum(axis=1)
-    with_it, without = _by_patient(share, path, paths, groups)
+    with_it, without = by_patient(share, path, paths, groups)
     first, second = len(with_it), len(without)
     if min(first, second) < 2:  # noqa: PLR2004
         return None
@@ -335,10 +335,10 @@ def measured(model: FinerModel, test: Labelled, *, width: int) -> FinerLabels:
         branch = branch_of(stated)
         rows = slice(start, start + len(stated.leaves))
         start = rows.stop
-        told = _told(branch, test.of(stated.disease))
+        told = told_by(branch, test.of(stated.disease))
         own = Linear(model.linear.weight[rows], model.linear.bias[rows])
         chances = softmax(own.scores(told.features[:, :width]), stated.temperature)
-        paths = [_path(branch, node) for node in told.nodes]
+        paths = [path_in(branch, node) for node in told.nodes]
         nodes = [
             node.model_copy(update={"test_auroc": auroc(branch, node.path, chances, paths, told.groups)})
             if paths

@@ -99,3 +99,29 @@ def job_of(pixels):
         width=224, height=224, image_sha256="0" * 64, image=pixels.tobytes()[:10],
     )  # fmt: skip
     return SimpleNamespace(frame=frame, queue_ms=1.0, decode_ms=1.0, inference_ms=1.0)
+
+
+def test_an_evaluation_measures_subtypes(newer, tinted, serve):
+    from pathlib import Path  # noqa: PLC0415
+
+    from model_zoo.datasets.manifest import ManifestRow  # noqa: PLC0415
+    from model_zoo.report.answers import Answers  # noqa: PLC0415
+    from model_zoo.report.finer import finer_figures, finer_section  # noqa: PLC0415
+
+    predictor = serve(newer, engine="openvino", precision="fp32", max_batch_size=30)
+    inputs = [predictor.prepare(image) for image in tinted.pixels]
+    rows = [
+        ManifestRow(Path(f"{n}.png"), LABELS[f.label], f"p{n}", subtype=f.subtype)
+        for n, f in enumerate(tinted.frames)
+    ]
+    answers = Answers(
+        rows, [""] * 30, LABELS, tinted.labels, tinted.groups, predictor.run(inputs), np.zeros((30, 5)),
+        predictor.infer(inputs),
+    )  # fmt: skip
+    (found,) = finer_figures(newer, answers)["branches"]
+    assert (found["frames"], found["groups"]) == (20, 20)
+    assert {row["path"]: row["frames"] for row in found["nodes"]} == {"AML/M3": 10, "AML/not-M3": 10}
+    assert found["nodes"][0]["auroc"]["patients"] == 20
+    assert found["suspicions"][0]["suspected_with"]["n"] == 10
+    page = finer_section({"branches": [found]})
+    assert "AML/M3 is suspected in" in page
