@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from clinician_dashboard.access.access import Access
 from clinician_dashboard.access.sessions import Identity
 from clinician_dashboard.access.web import CSRF_FIELD, FORM_TYPES, OPEN_PREFIX, SAFE_METHODS
+from clinician_dashboard.record.faults import unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +91,7 @@ class Door:
             return self._plain(request, refused.status, str(refused))
         except SQLAlchemyError as error:
             logger.error("who asks could not be read: %s", error)  # noqa: TRY400 - the sentence says it all
-            return self._plain(
-                request, 503, "The record cannot be read at this moment. /readyz and the log say why."
-            )
+            return self._plain(request, 503, unreadable(error))
         request.state.identity = identity
         request.state.actor = identity.actor if identity is not None else None
         if identity is not None and identity.must_change and path not in (self._open | _BEFORE_CHANGE):

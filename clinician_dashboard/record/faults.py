@@ -135,6 +135,15 @@ def sentence(error: BaseException, *, directory: Path | None = None) -> str:
     return f"{what} ({said}): {remedy_of(error, directory=directory)}"
 
 
+def unreadable(error: BaseException) -> str:
+    """Return what a page says while the record cannot be read: the cause, the next step, and what happens meanwhile."""
+    said = cause_of(error) if isinstance(error, SQLAlchemyError | sqlite3.Error) else str(error)
+    return (
+        f"The record cannot be read ({said}). Next: {remedy_of(error)}. Nothing is lost meanwhile: frames wait at the "
+        "microscopes until they are recorded. /readyz and the log say more."
+    )
+
+
 def _told(error: BaseException) -> dict[str, str]:
     """Return the fields of a server's answer (PostgreSQL 15, 55.8), as the driver gives them."""
     words = getattr(getattr(error, "orig", None) or error, "args", ())

@@ -114,7 +114,12 @@ def test_damage_under_a_running_dashboard_is_told_and_loses_nothing(place, make,
     eventually(lambda: "damaged" in desk.http.get("/readyz").text)
     assert "hemolink dashboard restore" in desk.http.get("/readyz").text
     assert frame.frame_id not in far.recorded()
-    assert desk.http.get("/").status_code == 503
+    for path_of in ("/", "/cases/ward/HL-new", "/quality", "/api/v1/cases", "/api/v1/quality"):
+        answer = desk.http.get(path_of)
+        assert answer.status_code == 503, path_of
+        said = answer.json()["error"] if path_of.startswith("/api/") else answer.text
+        assert "hemolink dashboard restore" in said  # the next step
+        assert "Nothing is lost meanwhile" in said
     with path.open("r+b") as file:  # as if it had been restored in place
         file.write(whole)
     desk.dashboard._record.engine.dispose()
