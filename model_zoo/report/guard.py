@@ -1,6 +1,6 @@
 """What a report says of a package's guard: its thresholds, what it promised, and what it did on these frames."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from model_zoo.guard_check import Outsiders, check_guard
 from model_zoo.guard_trial import FEWEST, Say, imitations
 from model_zoo.predictor import Predictor
 from model_zoo.report.answers import Answers
+
+SLACK: Final = 1e-9
 
 
 def thresholds(card: Card) -> dict[str, Any]:
@@ -106,17 +108,30 @@ def promised(card: Card, outcomes: dict[str, Any], answers: Answers) -> dict[str
 
 
 def _found(expected: Expected, outcomes: dict[str, Any]) -> dict[str, Any]:
-    """Each figure found, and whether it lies in the range that was expected."""
+    """Each figure found with its interval, and whether it lies in the range that was expected.
 
-    def one(value: float | None, range_: Estimate) -> dict[str, Any]:
-        return {
-            "value": value,
-            "inside": None if value is None else bool(range_.low - 1e-9 <= value <= range_.high + 1e-9),
-        }
+    The range is for a set of as many groups as it was made from. Fewer groups scatter more: a figure outside the range whose own
+    interval reaches into it is no contradiction.
+    """
 
-    right = outcomes["right_among_reported"]["value"]
+    def one(row: dict[str, Any], range_: Estimate, *, inverse: bool = False) -> dict[str, Any]:
+        value, (low, high) = row["value"], row["bootstrap"]
+        if value is None:
+            return {"value": None, "interval": None, "verdict": None}
+        if inverse:
+            value, low, high = 1 - value, 1 - high, 1 - low
+        if range_.low - SLACK <= value <= range_.high + SLACK:
+            verdict = "as expected"
+        elif low <= range_.high and high >= range_.low:
+            verdict = "too few groups to tell"
+        else:
+            verdict = "NOT as expected"
+        return {"value": round(value, 5), "interval": [round(low, 5), round(high, 5)], "verdict": verdict}
+
     return {
-        "reported_wrong": one(outcomes["reported_wrong"]["value"], expected.reported_wrong),
-        "error_among_reported": one(None if right is None else 1 - right, expected.error_among_reported),
-        "referred": one(outcomes["referred"]["value"], expected.referred),
+        "reported_wrong": one(outcomes["reported_wrong"], expected.reported_wrong),
+        "error_among_reported": one(
+            outcomes["right_among_reported"], expected.error_among_reported, inverse=True
+        ),
+        "referred": one(outcomes["referred"], expected.referred),
     }

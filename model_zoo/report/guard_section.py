@@ -171,13 +171,15 @@ def expectation_section(found: dict[str, Any]) -> str:
                 [
                     title,
                     _cell(row[key]),
-                    "-" if actual is None or actual["value"] is None else percent(actual["value"]),
+                    "-"
+                    if actual is None or actual["value"] is None
+                    else with_interval(actual["value"], actual["interval"]),
                     _verdict(actual),
                 ]
             )
         parts.append(
             f"<h3>{escape(row['scope'].capitalize())}</h3><p>{escape(row['statement'])}</p>"
-            + table(["", "expected, %", "found here", ""], lines)
+            + table(["", "expected, %", "found here, %", ""], lines)
         )
     if promised["left_out"]:
         parts.append(_left_out(promised["left_out"]))
@@ -210,9 +212,9 @@ def _left_out(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _verdict(actual: dict[str, Any] | None) -> str:
-    if actual is None or actual["inside"] is None:
-        return "not meant for these frames" if actual is None else "nothing reported"
-    return "as expected" if actual["inside"] else "NOT as expected"
+    if actual is None:
+        return "not meant for these frames"
+    return actual["verdict"] or "nothing reported"
 
 
 def _cell(estimate: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from model_zoo.card import read_card
+from model_zoo.card import Expectation, read_card
 from model_zoo.commands import model
 from model_zoo.packaging import write_card
 from smear_simulator import write_dataset
@@ -75,6 +75,26 @@ def test_the_report_shows_what_the_package_obeys_and_what_came_of_it(report):
     assert "neither expectation is meant for such a mixture" in page
     assert found["promised"]["rows"][0]["found"] is None
     assert found["thresholds"]["detector"]["threshold"] == 1
+
+
+def test_an_expectation_is_held_against_what_was_found(made, frames, tmp_path):
+    rows = [{**row, "path": str(frames / row["path"])} for row in listed(frames / "manifest.csv")]
+    rewrite(tmp_path / "manifest.csv", [row for row in rows if row["source"] == "simulated"])
+    copy = shutil.copytree(made.path, tmp_path / "sure")
+    card = read_card(copy)
+    sure = card.expectation.inside.referred.model_copy(update={"value": 0.0, "low": 0.0, "high": 0.01})
+    inside = card.expectation.inside.model_copy(update={"referred": sure})
+    write_card(card.model_copy(update={"expectation": Expectation(inside=inside)}), copy)
+    options = ("--explanations", 0, "--strange", 0, "--quiet", "--json")
+    found = last_json(
+        invoke("evaluate", "--model", copy, "--manifest", tmp_path, "--out", tmp_path / "out", *options)
+    )
+    (row,) = found["promised"]["rows"]
+    referred = row["found"]["referred"]
+    low, high = referred["interval"]
+    assert low <= referred["value"] <= high
+    assert (referred["verdict"] == "NOT as expected") == (low > 0.01)
+    assert referred["verdict"] != "as expected"  # a network that has learnt nothing refers nearly everything
 
 
 def test_guard_check_by_manifest_and_by_simulator(made, frames, tmp_path):
