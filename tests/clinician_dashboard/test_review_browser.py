@@ -190,7 +190,7 @@ def test_the_critical_loop_is_seen_everywhere_and_closed_with_read_back(send, op
     send("AML")
     alert = page.locator("[data-part=alerts]")
     alert.locator("text=1 critical case is not acknowledged").wait_for()
-    until(page, "document.title.startsWith('(1 critical)')")
+    until(page, "document.title.startsWith('(1 urgent)')")
     other = open_page("lab_lead")
     other.wait_for_selector("text=1 critical case is not acknowledged")
     alert.locator("a:has-text('HL-1')").click()

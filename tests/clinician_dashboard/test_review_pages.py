@@ -175,7 +175,7 @@ def test_a_blind_reader_is_not_shown_the_answer_by_any_door(place, send):
         text = reader.get(door).raise_for_status().text
         assert [word for word in tells if word in text] == [], door
     assert "Waits to be read at once" in reader.get("/critical").text
-    assert "waits to be read at once" in reader.get("/").text  # never silent about that
+    assert "1 case waits to be read at once" in reader.get("/").text  # never silent about that
     assert review(reader)["critical"] is None
     assert do(reader, "conclude", conclusion="AML").status_code == 409
     do(reader, "impression", conclusion="AML").raise_for_status()

@@ -25,6 +25,7 @@ function drawCard(card) {
 function drawAll() {
   for (const box of document.querySelectorAll("[data-overlay-on]")) box.checked = overlay.on;
   for (const range of document.querySelectorAll("[data-overlay-opacity]")) range.value = String(overlay.opacity);
+  document.querySelectorAll("[data-legend]").forEach(drawLegend);
   document.querySelectorAll(".frame").forEach(drawCard);
   redrawViewer(overlay);
 }
@@ -64,8 +65,6 @@ export function startFrames() {
   if (document.body.dataset.page !== "case") return;
   overlay.on = kept("overlay", "on") === "on";
   overlay.opacity = Number(kept("opacity", "60"));
-  const legend = document.querySelector("[data-legend]");
-  if (legend) drawLegend(legend);
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-overlay-on]")) setOverlay({ on: event.target.checked });
   });

@@ -113,8 +113,8 @@ function dress() {
 // The tab says it too.
 function title() {
   const unseen = Number(document.querySelector("[data-part=alerts]")?.dataset.unseen ?? 0);
-  const plain = document.title.replace(/^\(\d+ critical\) /, "");
-  document.title = unseen ? `(${unseen} critical) ${plain}` : plain;
+  const plain = document.title.replace(/^\(\d+ urgent\) /, "");
+  document.title = unseen ? `(${unseen} urgent) ${plain}` : plain;
 }
 
 // Frames that were opened, sent together a moment later.
