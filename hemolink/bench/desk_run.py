@@ -22,6 +22,7 @@ from hemolink.errors import FrontDoorError
 
 MOST_MS = 100.0
 MOST_TIMES = 1.5
+_ALIKE = 0.9
 _LITTLE_MS = 5.0
 """What is quicker than this in the large record is not held to a ratio: it is the web server's own time."""
 
@@ -82,6 +83,8 @@ class Answered:
     large: list[float] = field(default_factory=list)
     small_cpu: list[float] = field(default_factory=list)
     large_cpu: list[float] = field(default_factory=list)
+    small_rows: int = 0
+    large_rows: int = 0
 
     @property
     def times(self) -> float:
@@ -94,7 +97,14 @@ class Answered:
         if not self.question.judged:
             return True
         quick = statistics.median(self.large_cpu) < _LITTLE_MS
-        return percentile(self.large, 0.95) < MOST_MS and (quick or self.times <= MOST_TIMES)
+        return percentile(self.large, 0.95) < MOST_MS and (
+            quick or not self.comparable or self.times <= MOST_TIMES
+        )
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both showed about as many rows: a page of more rows takes longer, however it was found."""
+        return self.small_rows >= _ALIKE * self.large_rows
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as plain fields."""
@@ -102,7 +112,9 @@ class Answered:
             "small": {"p50_ms": _ms(self.small, 0.5), "p95_ms": _ms(self.small, 0.95)},
             "large": {"p50_ms": _ms(self.large, 0.5), "p95_ms": _ms(self.large, 0.95)},
             "cpu_ms": {"small": _ms(self.small_cpu, 0.5), "large": _ms(self.large_cpu, 0.5)},
+            "rows": {"small": self.small_rows, "large": self.large_rows},
             "times": round(self.times, 2),
+            "comparable": self.comparable,
             "judged": self.question.judged,
             "holds": self.holds,
         }
@@ -183,8 +195,10 @@ class DeskRun:
         sizes = (BASE_CASES, self._cases)
         for which in (0, 1) if number % 2 else (1, 0):  # each goes first in its turn
             chance = random.Random(f"{self._seed} {number} {one.question.name}")
-            took, used = askers[which].time(one.question.path(sizes[which], chance))
+            took, used, rows = askers[which].time(one.question.path(sizes[which], chance))
             if number >= 0:  # the first round warms up
+                one.small_rows += 0 if which else rows
+                one.large_rows += rows if which else 0
                 (one.small, one.large)[which].append(took * 1e3)
                 (one.small_cpu, one.large_cpu)[which].append(used * 1e3)
 
@@ -231,12 +245,16 @@ class _Asker:
         self._cost = ProcessCost(desk.process.pid)
         self._headers = {"Authorization": f"Bearer {token}"}
 
-    def time(self, path: str) -> tuple[float, float]:
-        """Return the seconds from the question to the last byte of the answer, and the daemon's processor seconds."""
+    def time(self, path: str) -> tuple[float, float, int]:
+        """Return the seconds to the last byte of the answer, the daemon's processor seconds, and the rows shown."""
         used, began = self._cost.exact_cpu_s, time.perf_counter()
-        self._get(path)
+        body = self._get(path)
         took = time.perf_counter() - began
-        return took, self._cost.exact_cpu_s - used
+        return (
+            took,
+            self._cost.exact_cpu_s - used,
+            body.count(b"data-key=") + body.count(b'"first_result_at"'),
+        )
 
     def get_json(self, path: str) -> dict[str, Any]:
         """Return a JSON answer."""
@@ -261,6 +279,7 @@ def table(answered: list[Answered], *, cases: int) -> Iterator[str]:
     for one in answered:
         mark = "" if one.holds else "  DOES NOT HOLD"
         mark = mark or ("" if one.question.judged else "  (told only)")
+        mark = mark or ("" if one.comparable else "  (more rows)")
         yield (
             f"{one.question.name:<32}{_ms(one.small, 0.5):>6}{_ms(one.small, 0.95):>7}{_ms(one.small_cpu, 0.5):>6}"
             f"{_ms(one.large, 0.5):>9}{_ms(one.large, 0.95):>7}{_ms(one.large_cpu, 0.5):>6}{one.times:>7.2f}{mark}"
