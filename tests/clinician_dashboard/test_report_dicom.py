@@ -57,7 +57,9 @@ def encoded(kind):
 
 
 def made(image, **changes):
-    return dicom_image(replace(FRAME, **changes), image, site="ward", code="HL-0001", software="0.1.0", opened_at=START)
+    return dicom_image(
+        replace(FRAME, **changes), image, site="ward", code="HL-0001", software="0.1.0", opened_at=START
+    )
 
 
 KINDS = ("jpeg", "jpeg444", "progressive", "grey", "png", "webp")
