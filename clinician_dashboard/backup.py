@@ -26,6 +26,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from broker_config.messages import now
 from broker_config.process import write_durably
+from clinician_dashboard.audit.anchor import FILE as ANCHOR
+from clinician_dashboard.audit.anchor import Anchor, write_anchor
 from clinician_dashboard.errors import BackupError
 from clinician_dashboard.record.faults import cause_of, remedy_of
 from clinician_dashboard.record.folder_lock import FolderLock
@@ -91,6 +93,7 @@ def make_backup(source: Path, destination: Path, *, progress: Progress) -> Backu
         for sha256 in lost:
             named.pop(sha256)
         _sync(partial)
+        audit_head = _audit_head(partial)
         partial.replace(destination / DATABASE)
         _forget_unnamed(destination, named)
         manifest = {
@@ -101,6 +104,7 @@ def make_backup(source: Path, destination: Path, *, progress: Progress) -> Backu
                 "bytes": (destination / DATABASE).stat().st_size,
                 "sha256": hash_file(destination / DATABASE),
             },
+            "audit": audit_head,
             "images": named,
         }
         write_durably(destination / MANIFEST, json.dumps(manifest).encode())
@@ -208,12 +212,16 @@ def restore(
         lock.take()
         if not on_a_server:
             _verified_copy(backup / DATABASE, partial, manifest["database"]["sha256"])
+            _end_sessions(partial)
         images: dict[str, int] = manifest["images"]
         for done, sha256 in enumerate(images, 1):
             if not kept.is_whole(sha256):
                 _verified_copy(store.path(sha256), kept.path(sha256), sha256)
             progress(done, len(images))
         if not on_a_server:
+            if manifest.get("audit") and not (destination / ANCHOR).exists():
+                # One that lies there knows of what was done after the backup, and says so by itself.
+                write_anchor(destination, Anchor.parse(manifest["audit"]))
             partial.replace(destination / DATABASE)  # last: without it there is no record
         _sync(destination)
     except OSError as error:
@@ -338,6 +346,28 @@ def _drop_unrecorded(database: Path, lost: set[str]) -> int:
                 )
             dropped += connection.execute("delete from frames where image_sha256 = ?", (sha256,)).rowcount
     return dropped
+
+
+def _audit_head(database: Path) -> str | None:
+    """Return the audit's newest row as a line, for ``verify-audit --at``; none where there is no audit yet."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        try:
+            head = connection.execute(
+                "select number, sha256 from audit order by number desc limit 1"
+            ).fetchone()
+        except sqlite3.OperationalError:  # of an earlier release
+            return None
+    return str(Anchor(*head)) if head else None
+
+
+def _end_sessions(database: Path) -> None:
+    """Sign everybody out of a copy that is brought back: who was signed out since then stays so."""
+    with (
+        contextlib.closing(sqlite3.connect(database)) as connection,
+        contextlib.suppress(sqlite3.OperationalError),  # of an earlier release
+        connection,
+    ):
+        connection.execute("delete from sessions")
 
 
 def _forget_unnamed(destination: Path, named: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from markupsafe import Markup
 from starlette.routing import BaseRoute, Mount, Route
 
+from broker_config.messages import now
 from clinician_dashboard.access.roles import MATRIX, PERMISSIONS, ROLES, Actor, Permission
 from clinician_dashboard.access.sessions import Identity
 
@@ -138,7 +139,9 @@ def saw_case(request: Request, site: str, code: str, *, what: str = "case.view")
     identity: Identity | None = request.state.identity
     notebook: Notebook | None = getattr(request.state, "notebook", None)
     if identity is not None and notebook is not None:
-        notebook.looked(identity.actor, identity.key, subject=f"case:{site}/{code}", what=what)
+        # A token has no session: it is told once a day.
+        key = identity.key if identity.is_person else f"{identity.key}@{now():%Y-%m-%d}"
+        notebook.looked(identity.actor, key, subject=f"case:{site}/{code}", what=what)
 
 
 def template_context(request: Request) -> dict[str, object]:

@@ -13,11 +13,15 @@ from broker_config.authority import make_certificates
 from clinician_dashboard.access.access import Access
 from clinician_dashboard.access.roles import SYSTEM
 from clinician_dashboard.access.settings import SignInSettings, WebTlsSettings
+from clinician_dashboard.audit.anchor import read_anchor
+from clinician_dashboard.audit.verification import verify_audit
+from clinician_dashboard.backup import make_backup, restore
 from clinician_dashboard.commands import dashboard
 from clinician_dashboard.dashboard import Dashboard
 from clinician_dashboard.errors import DashboardError
 from clinician_dashboard.settings import Settings
 from tests.clinician_dashboard.desk.signing_in import field
+from tests.clinician_dashboard.desk.stores import sqlite_store
 
 PASSWORD = "seven quiet herons wade"
 
@@ -96,6 +100,33 @@ def test_a_token_is_made_listed_and_revoked_beside_the_dashboard(store, run):
         assert "There is no token 'x'" in run("token", "revoke", "x")[1]
     finally:
         record.stop()
+
+
+def test_a_restore_signs_everybody_out_and_keeps_the_audits_anchor(tmp_path):
+    directory, backup, again = tmp_path / "desk", tmp_path / "backup", tmp_path / "again"
+
+    def quiet(_done, _whole):
+        pass
+
+    record = sqlite_store(directory).record()
+    record.start()
+    access = Access(record, SignInSettings())
+    user = access.users.create("ada", full_name="Ada", role="admin", by=SYSTEM)
+    cookie = access.sessions.open(user, method="password", address="", agent="")
+    assert access.sessions.find(cookie) is not None
+    make_backup(directory, backup, progress=quiet)
+    record.stop()
+    assert json.loads((backup / "manifest.json").read_text())["audit"] == str(read_anchor(directory))
+    restore(backup, again, progress=quiet)
+    record = sqlite_store(again).record()
+    record.start()
+    access = Access(record, SignInSettings())
+    assert access.users.named("ada") is not None
+    assert access.sessions.find(cookie) is None
+    with record.snapshot() as session:
+        verdict = verify_audit(session, again)
+    assert (verdict.sound, verdict.rows, verdict.note) == (True, 2, "")
+    record.stop()
 
 
 @pytest.mark.skipif(
