@@ -56,7 +56,7 @@ def create_admin(
                 login,
                 full_name=printed,
                 role="admin",
-                by=_actor(),
+                by=shell_actor(),
                 password=password,
                 must_change=password_file is not None,
             )
@@ -82,7 +82,7 @@ def create_token(settings: Path, name: str, *, as_json: bool, role: str, days: i
     from clinician_dashboard.access.users import check_role  # noqa: PLC0415
 
     with _told(), _access(_load(settings)) as access:
-        made = access.tokens.create(name, role=check_role(role), by=_actor(), days=days)
+        made = access.tokens.create(name, role=check_role(role), by=shell_actor(), days=days)
     if as_json:
         click.echo(json.dumps({"name": name, "role": role, "days": days, "token": made}))
         return
@@ -124,7 +124,7 @@ def revoke_token(settings: Path, name: str) -> None:
         row = next((one for one in access.tokens.all() if one.name == name.strip().lower()), None)
         if row is None:
             raise NoSuchOne(f"There is no token '{name}': 'hemolink dashboard token list' shows them.")
-        access.tokens.revoke(row.id, by=_actor())
+        access.tokens.revoke(row.id, by=shell_actor())
     click.echo(f"{name} is good for nothing any more.")
 
 
@@ -188,7 +188,7 @@ def _password(file: Path | None) -> str:
     return lines[0] if lines else ""
 
 
-def _actor() -> Actor:
+def shell_actor() -> Actor:
     """Return who acts: somebody with a shell on the machine, whom it knows by a login."""
     import getpass  # noqa: PLC0415
 

@@ -35,7 +35,7 @@ def export_labels(settings: Path, out: Path, *, reference: bool, conclusions: bo
     may be running. The images are of patients: what leaves the clinic is the clinic's decision.
     """
     from broker_config.messages import now  # noqa: PLC0415 - heavy imports wait for their command
-    from clinician_dashboard.access.commands import _actor as command_actor  # noqa: PLC0415
+    from clinician_dashboard.access.commands import shell_actor  # noqa: PLC0415
     from clinician_dashboard.audit import append  # noqa: PLC0415
     from clinician_dashboard.errors import DashboardError  # noqa: PLC0415
     from clinician_dashboard.record.beside import open_or_join  # noqa: PLC0415
@@ -63,7 +63,7 @@ def export_labels(settings: Path, out: Path, *, reference: bool, conclusions: bo
             with record.transaction() as session:
                 append(
                     session,
-                    actor=command_actor(),
+                    actor=shell_actor(),
                     action="labels.export",
                     subject="labels",
                     at=now(),

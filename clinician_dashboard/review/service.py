@@ -24,6 +24,7 @@ from clinician_dashboard.review.settings import ReviewSettings
 from clinician_dashboard.review.signed import SignedVersion, signed_version, signed_versions
 from clinician_dashboard.review.signing import OnSigned
 from clinician_dashboard.review.tables import ReaderRow
+from clinician_dashboard.review.waiting import Waiting, waiting_for_a_reader
 
 Confirm = Callable[[Actor, str], None]
 OnChange = Callable[[str, str, bool], None]
@@ -221,6 +222,11 @@ class ReviewDesk:
         """Return the critical alerts that are not closed."""
         with self._record.session() as session:
             return critical.open_alerts(session, limit=limit)
+
+    def waiting(self, actor: Actor) -> Sequence[Waiting]:
+        """Return the cases that wait for a reader other than those who have read them, and that ``actor`` could be."""
+        with self._record.snapshot() as session:
+            return [one for one in waiting_for_a_reader(session) if actor.name not in one.readers]
 
     def open_counts(self) -> dict[str, int]:
         """Return how many alerts are open in each state."""

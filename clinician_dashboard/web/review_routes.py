@@ -78,10 +78,14 @@ def review_pages(pages: Pages, context: Context) -> APIRouter:
     def calls(request: Request, page: int) -> dict[str, Any]:
         closed, total = context.review.closed_alerts(limit=CALLS_PER_PAGE, offset=(page - 1) * CALLS_PER_PAGE)
         alerts = context.review.alerts()
+        waiting = context.review.waiting(actor_of(request))
         return {
             "page": "critical",
             "alerts_shown": alerts,
-            "blinded": context.review.hidden_cases(actor_of(request), [one.case for one in alerts]),
+            "waiting": waiting,
+            "blinded": context.review.hidden_cases(
+                actor_of(request), [one.case for one in (*alerts, *waiting)]
+            ),
             "closed": closed,
             "total": total,
             "number": page,

@@ -259,10 +259,14 @@ def test_who_differs_needs_a_second_reader_and_two_who_differ_a_third(place):
     place.desk.view(ANNA, *WARD, frames)
     place.desk.conclude(ANNA, *WARD, Word("CML", reason="maturation"))
     assert place.unmet(ANNA) == {"second", "agreed"}
+    assert [(one.case.code, one.place) for one in place.desk.waiting(BEN)] == [("HL-1", "second")]
+    assert place.desk.waiting(ANNA) == []
     assert place.desk.conclude(BEN, *WARD, Word("CLL")) == "second"
     with pytest.raises(NotReady, match="two readers disagree"):
         place.desk.sign(ANNA, *WARD, password="right")
+    assert [one.place for one in place.desk.waiting(LEAD)] == ["third"]
     assert place.desk.conclude(LEAD, *WARD, Word("CML", reason="maturation")) == "adjudication"
+    assert place.desk.waiting(TECHNICIAN) == []
     made = place.desk.sign(ANNA, *WARD, password="right")
     assert (made.conclusion, made.agrees, made.reason) == ("CML", False, "maturation")
     assert [one.stage for one in made.readings] == ["first", "second", "adjudication"]

@@ -210,6 +210,8 @@ def test_the_second_reader_does_not_see_the_first_ones_word(place, send):
     do(first, "claim")
     do(first, "conclude", conclusion="AML", comment="Auer rods seen").raise_for_status()
     assert review(second)["opinions"] == []
+    assert "Another reader is needed" in second.get("/critical").text
+    assert "Another reader is needed" not in first.get("/critical").text
     assert "Auer rods seen" not in second.get("/cases/ward/HL-1").text
     assert "Auer rods seen" in desk.sign_in("auditor").get("/cases/ward/HL-1").text
     assert do(second, "conclude", conclusion="AML").json()["stage"] == "second"
