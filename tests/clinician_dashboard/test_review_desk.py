@@ -1,16 +1,11 @@
 """The review on a real record, both databases: claim to signature, second reader, amendment, critical loop, outbox."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
-from sqlalchemy import select
 
-from broker_config.messages import Alert, Quality, Review
+from broker_config.messages import Quality, Review
 from clinician_dashboard.access.roles import Actor
 from clinician_dashboard.audit.tables import AuditRow
 from clinician_dashboard.outbox.tables import OutboxRow
-from clinician_dashboard.record import RecordWriter
-from clinician_dashboard.review.critical import Call
 from clinician_dashboard.review.errors import (
     HeldByAnother,
     NoSuchCase,
@@ -20,86 +15,19 @@ from clinician_dashboard.review.errors import (
     OutOfOrder,
     Unusable,
 )
-from clinician_dashboard.review.follower import ReviewFollower
 from clinician_dashboard.review.reading import Word
-from clinician_dashboard.review.service import ReviewDesk
-from clinician_dashboard.review.settings import ReviewSettings
 from clinician_dashboard.review.signed import canonical_sha256
 from clinician_dashboard.review.tables import OpinionRow, SignedVersionRow
-from clinician_dashboard.review.watch import ReviewWatch
+from tests.clinician_dashboard.desk.reviewing import (
+    ANNA,
+    BEN,
+    LEAD,
+    TECHNICIAN,
+    WARD,
+    WrongPassword,
+    opened,
+)
 from tests.clinician_dashboard.desk.stores import sqlite_store
-
-ANNA = Actor("anna", "haematologist", "Dr Anna Abel", 1)
-BEN = Actor("ben", "haematologist", "Dr Ben Berg", 2)
-LEAD = Actor("lena", "lab_lead", "Dr Lena Lund", 3)
-TECHNICIAN = Actor("tom", "technician", "Tom", 4)
-WARD = ("ward", "HL-1")
-
-
-class WrongPassword(Exception):
-    pass
-
-
-class Place:
-    """A record with its review, and a clock that the test turns."""
-
-    def __init__(self, record, make, **settings):
-        self.record, self.make = record, make
-        self.at = datetime.now(UTC)
-        self.settings = ReviewSettings(**settings)
-        self.heard = []
-        told = {"settings": self.settings, "name": "desk"}
-        self.follower = ReviewFollower(**told)
-        self.writer = RecordWriter(record, followers=[self.follower])
-        self.desk = ReviewDesk(
-            record,
-            **told,
-            on_change=lambda *what: self.heard.append(what),
-            confirm=self.confirm,
-            clock=lambda: self.at,
-        )
-        self.escalated = []
-        self.watch = ReviewWatch(
-            record,
-            **told,
-            on_change=lambda *what: self.heard.append(what),
-            on_escalated=lambda: self.escalated.append(1),
-            clock=lambda: self.at,
-        )
-
-    def confirm(self, actor, password):
-        if password != "right":
-            raise WrongPassword
-
-    def send(self, leading, *, number=1, case="HL-1", **changes):
-        frames = [self.make.frame(case) for _ in range(number)]
-        self.writer.apply([*frames, *(self.make.diagnosis(one, leading, **changes) for one in frames)])
-        return [one.frame_id for one in frames]
-
-    def later(self, **delta):
-        self.at += timedelta(**delta)
-
-    def facts(self, code="HL-1"):
-        return self.desk.read("ward", code)
-
-    def unmet(self, actor):
-        return {one.code for one in self.facts().gates(actor, at=self.at) if not one.met}
-
-    def rows(self, table):
-        with self.record.session() as session:
-            return session.scalars(select(table).order_by(*table.__mapper__.primary_key)).all()
-
-    def read_and_sign(self, actor=ANNA, *, conclusion="CLL", frames=(), **changes):
-        self.desk.claim(actor, *WARD)
-        self.desk.view(actor, *WARD, frames)
-        self.desk.conclude(actor, *WARD, Word(conclusion, reason="maturation"))
-        return self.desk.sign(actor, *WARD, password="right", **changes)
-
-
-def opened(record, make, **settings):
-    record.start()
-    yield Place(record, make, **settings)
-    record.stop()
 
 
 @pytest.fixture
@@ -303,83 +231,6 @@ def test_frames_that_still_wait_are_warned_of_and_accepted_in_so_many_words(plac
         place.read_and_sign(frames=frames)
     made = place.desk.sign(ANNA, *WARD, password="right", warned=True)
     assert made.warnings == ("1 frame of this case waits for an answer.",)
-
-
-def test_the_critical_loop_from_alert_to_read_back(anywhere):
-    place = anywhere
-    frames = place.send("AML", number=2)
-    assert place.follower.take_alerted()
-    assert not place.follower.take_alerted()
-    (alert,) = place.desk.alerts()
-    assert (alert.state, alert.case.code) == ("open", "HL-1")
-    place.desk.claim(ANNA, *WARD)
-    place.desk.view(ANNA, *WARD, frames)
-    place.desk.conclude(ANNA, *WARD, Word("AML", finer="M3"))
-    place.desk.conclude(BEN, *WARD, Word("AML"))
-    assert place.unmet(ANNA) == {"call"}
-    call = Call("ward_physician", "st-17", read_back=True, at=place.at)
-    with pytest.raises(OutOfOrder, match="Acknowledge the alert first"):
-        place.desk.log_call(ANNA, *WARD, call)
-    place.desk.acknowledge(ANNA, *WARD)
-    with pytest.raises(OutOfOrder, match="anna has acknowledged"):
-        place.desk.acknowledge(BEN, *WARD)
-    for bad, says in (
-        (Call("patient", "st-17", read_back=True), "by their role"),
-        (Call("ward_physician", "Jane Doe", read_back=True), "No names"),
-        (Call("ward_physician", "st-17", read_back=False), "read it back"),
-        (Call("ward_physician", "st-17", read_back=True, at=place.at + timedelta(hours=1)), "future"),
-        (Call("ward_physician", "st-17", read_back=True, note="x" * 501), "too long"),
-    ):
-        with pytest.raises(Unusable, match=says):
-            place.desk.log_call(ANNA, *WARD, bad)
-    with pytest.raises(OutOfOrder, match="no acute leukaemia"):
-        place.desk.close_alert(ANNA, *WARD, reason="busy")
-    place.desk.log_call(ANNA, *WARD, call)
-    assert place.desk.alerts() == []
-    made = place.desk.sign(ANNA, *WARD, password="right")
-    assert made.call["told_code"] == "st-17"
-    assert made.call["read_back"] is True
-    states = [
-        Alert.model_validate_json(row.payload).state for row in place.rows(OutboxRow) if row.kind == "alert"
-    ]
-    assert states == ["open", "acknowledged", "closed"]
-
-
-def test_an_alert_that_nobody_sees_to_is_escalated_once(place):
-    place.send("ALL")
-    place.later(minutes=14)
-    place.watch.look()
-    assert place.escalated == []
-    place.later(minutes=2)
-    place.watch.look()
-    place.watch.look()
-    assert place.escalated == [1]
-    assert [one.state for one in place.desk.alerts()] == ["escalated"]
-    assert place.desk.open_counts() == {"open": 0, "acknowledged": 0, "escalated": 1}
-    place.desk.acknowledge(LEAD, *WARD)
-    assert [one.state for one in place.desk.alerts()] == ["acknowledged"]
-
-
-def test_an_alert_is_closed_without_a_call_only_by_who_concluded_otherwise(place):
-    frames = place.send("AML")
-    place.desk.claim(ANNA, *WARD)
-    place.desk.view(ANNA, *WARD, frames)
-    with pytest.raises(OutOfOrder):
-        place.desk.close_alert(ANNA, *WARD, reason="reactive")
-    place.desk.conclude(ANNA, *WARD, Word("healthy", reason="blasts_doubtful"))
-    place.desk.close_alert(ANNA, *WARD, reason="reactive lymphocytes, seen twice")
-    place.desk.conclude(BEN, *WARD, Word("healthy", reason="blasts_doubtful"))
-    made = place.desk.sign(ANNA, *WARD, password="right")
-    assert made.call["closed_how"] == "not_critical"
-
-
-def test_a_reader_who_suspects_what_the_model_did_not_opens_the_alert(place):
-    place.send("healthy")
-    place.desk.claim(ANNA, *WARD)
-    place.desk.conclude(ANNA, *WARD, Word("AML", reason="blasts_missed"))
-    (alert,) = place.desk.alerts()
-    assert alert.row.cause == "reader"
-    assert place.heard[-1] == ("ward", "HL-1", True)
 
 
 def test_blind_first_keeps_the_impression_and_then_shows_the_answer(blind_place):

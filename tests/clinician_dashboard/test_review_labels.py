@@ -13,8 +13,8 @@ from clinician_dashboard.review.reading import Word
 from clinician_dashboard.review.service import ReviewDesk
 from clinician_dashboard.review.settings import ReviewSettings
 from clinician_dashboard.review.tables import SignedVersionRow
+from tests.clinician_dashboard.desk.reviewing import ANNA
 from tests.clinician_dashboard.desk.stores import sqlite_store
-from tests.clinician_dashboard.test_review_desk import ANNA
 
 ALL_SEEN = {"password": "right", "warned": True}
 
