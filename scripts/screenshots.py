@@ -39,7 +39,7 @@ def main() -> None:
                 browser = playwright.chromium.launch(
                     executable_path=chromium, args=["--no-sandbox", "--no-first-run"]
                 )
-                take(browser.new_page(viewport=VIEW), demo.address)
+                take(browser.new_page(viewport=VIEW), demo.address, password=demo.password)
                 browser.close()
             stopping.set()
             watcher.join()
@@ -47,9 +47,12 @@ def main() -> None:
             demo.stop()
 
 
-def take(page: Page, address: str) -> None:
-    """Write both pictures."""
+def take(page: Page, address: str, *, password: str) -> None:
+    """Sign in, and write both pictures."""
     page.goto(address)
+    page.get_by_label("Name").fill("haematologist")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
     page.wait_for_timeout(2000)
     page.screenshot(path=IMAGES / "worklist.png")
     page.locator("a[href*='/cases/']").first.click()
