@@ -148,7 +148,9 @@ def test_simulated_is_loud_where_the_frame_or_the_model_is(place, make, eventual
     eventually(lambda: desk.summary()["recorded"] == 3)
     for path in ("/", "/cases/ward/HL-model", "/cases/ward/HL-frame", "/health", "/fragments/worklist"):
         assert 'class="tape"' in desk.http.get(path).text, path
-    assert "SIMULATED" not in desk.http.get("/cases/ward/HL-real").text
+    assert (
+        'class="tape"' not in desk.http.get("/cases/ward/HL-real").text
+    )  # the alerts above name a simulated case
 
 
 def test_the_case_page_shows_the_evidence(place, make, eventually):
@@ -287,7 +289,9 @@ def test_pages_beyond_the_loopback_say_that_there_is_no_tls(
     alone, _frame = one_frame
     assert alone.http.get("/readyz").text == "ready\n"
     assert "No TLS" not in alone.http.get("/health").text
-    with desk(embedded_broker.port, tmp_path / "open", protocol="3.1.1", host="0.0.0.0") as exposed:
+    with desk(
+        embedded_broker.port, tmp_path / "open", protocol="3.1.1", host="0.0.0.0", name="open"
+    ) as exposed:
         for text in (exposed.http.get("/readyz").text, caplog.text):
             assert "beyond this machine, without TLS" in text
             assert "let only a proxy with TLS reach that port" in text
@@ -302,7 +306,7 @@ def test_health_metrics_and_errors(one_frame):
     assert "hemolink_dashboard_recorded_total 1.0" in desk.http.get("/metrics").text
     assert desk.http.get("/api/v1/cases/none").json() == {"error": "no such case"}
     assert "There is nothing at this address" in desk.http.get("/nothing/here").text
-    assert desk.http.get("/", params={"page": "x"}).status_code == 422
+    assert desk.http.get("/fleet", params={"page": "x"}).status_code == 422
     assert desk.http.get("/api/v1/openapi.json").json()["info"]["title"] == "Hemolink clinician dashboard"
 
 
