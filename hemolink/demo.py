@@ -182,9 +182,7 @@ class Demo:
         else:
             source = f"Frames from {self._options.images}."
         people = (
-            [f"Sign in as {', '.join(self.people)}", f"Password    {self.password}", ""]
-            if self.people
-            else []
+            [f"Sign in as {', '.join(self.people)}", f"Password    {self.password}"] if self.people else []
         )
         self._console.box(
             f"Open  {self.address}", *people, "", source, "Decision support, not a medical device."
