@@ -15,6 +15,7 @@ from broker_config.errors import DecodeError, UnknownVersion
 from broker_config.messages import (
     CLASSES,
     Alert,
+    CaseUpdate,
     Command,
     CommandResponse,
     DeviceState,
@@ -79,16 +80,6 @@ def one_of_each() -> list[Message]:
     return [
         frame(quality=Quality(focus=1.5, flags=("soft_focus",)), stage_x_um=-3.25),
         diagnosis(reasons=("ood: unlike anything in training",)),
-        diagnosis(
-            prediction="AML",
-            finer={
-                "label": "AML/M3",
-                "level": 2,
-                "probabilities": {"AML/M3": 0.19, "AML/not-M3": 0.01},
-                "alert": "APL suspected",
-                "alert_threshold": 0.3,
-            },
-        ),
         Receipt(frame_id=new_frame_id(), status="recorded", by="record", at=now()),
         Rejection(
             site="clinic", device="d", code="not_cbor", reason="é", payload_sha256=SHA, by="w1", at=now()
@@ -125,6 +116,29 @@ def one_of_each() -> list[Message]:
         CommandResponse(request_id=new_frame_id(), verb="status", ok=True, state=state, at=now()),
         WorkerState(worker="w1", pool="p", presence="draining", birth=0, at=now(), frames_per_s=1.25),
         FleetModel(name="resnet34", version="1", weights_sha256=SHA, at=now()),
+        CaseUpdate(
+            case="A-1",
+            site="clinic",
+            device="d",
+            revision=3,
+            decision="refer",
+            urgency="high",
+            counted=4,
+            referred=1,
+            by="desk",
+            opened_at=now(),
+            changed_at=now(),
+        ),
+        diagnosis(
+            prediction="AML",
+            finer={
+                "label": "AML/M3",
+                "level": 2,
+                "probabilities": {"AML/M3": 0.19, "AML/not-M3": 0.01},
+                "alert": "APL suspected",
+                "alert_threshold": 0.3,
+            },
+        ),
     ]
 
 
