@@ -157,6 +157,7 @@ class Pages:
             "worker_count": worker_count,
             "devices": [views.fleet_member(row, missing.get((row.site, row.device))) for row in devices],
             "workers": [views.fleet_member(row) for row in workers],
+            "stopped": self._context.models.stopped(),
             "fleet_model": self._context.ingest().fleet_model,
             "needed": self._context.reader.rejected() + sum(one.count for one in missing.values()),
             "simulated": any(row.state.get("simulated") for row in devices)

@@ -150,3 +150,35 @@ def record_day(record):
     from datetime import UTC, datetime  # noqa: PLC0415
 
     return datetime.now(UTC).date()
+
+
+def test_a_fleet_of_a_thousand_shows_its_last_frames_and_who_serves_a_stopped_model(place, make, eventually):
+    from broker_config.messages import DeviceState, WorkerState, now  # noqa: PLC0415
+
+    desk, far = place
+    writer = RecordWriter(desk.dashboard._record)
+    frame = make.frame("HL-1")
+    model = ModelIdentity(name="first", version="1.0", weights_sha256=WEIGHTS)
+    far.send(
+        make.state(),
+        WorkerState(worker="worker-1", presence="online", birth=1, at=now(), pool="p", model=model),
+        frame,
+        make.diagnosis(frame),
+    )
+    eventually(lambda: desk.summary()["recorded"] == 1)
+    writer.apply(
+        [
+            DeviceState(
+                site="hall", device=f"cam-{number:04d}", presence="online", birth=1, at=now(), camera="c"
+            )
+            for number in range(999)
+        ]
+    )
+    desk.http.post(f"/api/v1/models/{WEIGHTS}/stop", params={"reason": "stain"}).raise_for_status()
+    last = desk.http.get("/fleet", params={"page": 9}).raise_for_status().text
+    assert "Page 9 of 9" in last
+    assert "Last frame" in last  # ward comes after hall
+    first = desk.http.get("/fleet").raise_for_status().text
+    assert "STOPPED MODEL" in first
+    assert "Last answer" in first
+    assert desk.http.get("/api/v1/fleet", params={"limit": 1000}).json()["device_count"] == 1000
