@@ -151,6 +151,10 @@ class GuardMetrics(_Part):
     calibration_error: Estimate = Field(
         description="Expected calibration error, 15 bins of equal mass; interval over groups."
     )
+    calibration_floor: float | None = Field(
+        default=None,
+        description="Mean error that exact probabilities would show by chance with so many frames; null where not measured.",
+    )
     set_target: float
     set_coverage: Estimate = Field(description="Share of frames whose prediction set holds the truth.")
     set_coverage_by_class: dict[str, Estimate] = Field(default_factory=dict)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_zoo.acute import ACUTE
-from model_zoo.calibration import weighted_calibration_error
+from model_zoo.calibration import calibration_error, weighted_calibration_error
 from model_zoo.card import Estimate, GuardMetrics, OutsideRow
 from model_zoo.engines import Outputs
 from model_zoo.guard import Evidence, Guard
@@ -17,6 +17,7 @@ from model_zoo.predictor import calibrated
 
 Run = Callable[[Sequence[NDArray[np.uint8]]], Outputs]
 DRAWS = 500
+FLOOR_DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def check_guard(
         statement=statement,
         engine=engine,
         calibration_error=_calibration_error(probabilities, labels, groups, seed=seed),
+        calibration_floor=_calibration_floor(probabilities, seed=seed),
         set_target=1 - rules.calibration.set_alpha,
         set_coverage=grouped_share(covered, groups, seed=seed),
         set_coverage_by_class={
@@ -160,6 +162,19 @@ def _calibration_error(
     )
 
 
+def _calibration_floor(probabilities: NDArray[np.float64], *, seed: int) -> float:
+    """Mean error of answers that are right exactly as often as these probabilities say, frames independent."""
+    rng = np.random.default_rng(seed)
+    confidence = probabilities.max(axis=1)
+    answers = probabilities.argmax(axis=1)
+    other = (answers + 1) % probabilities.shape[1]
+    found = [
+        calibration_error(probabilities, np.where(rng.random(len(answers)) < confidence, answers, other))
+        for _ in range(FLOOR_DRAWS)
+    ]
+    return round(float(np.mean(found)), 5)
+
+
 def describe(metrics: GuardMetrics) -> str:
     """A plain-text table, in percent."""
 
@@ -167,11 +182,16 @@ def describe(metrics: GuardMetrics) -> str:
         return f"{100 * estimate.value:6.2f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
     off = 100 * abs(metrics.set_coverage.value - metrics.set_target)
+    floor = (
+        ""
+        if metrics.calibration_floor is None
+        else f", exact probabilities would show {100 * metrics.calibration_floor:.1f} by chance"
+    )
     lines = [
         metrics.statement,
         f"{metrics.calibration_error.n} frames inside, {metrics.engine}; percent (95 % interval over groups)",
         "",
-        f"{'expected calibration error':<44}{cell(metrics.calibration_error)}",
+        f"{'expected calibration error':<44}{cell(metrics.calibration_error)}{floor}",
         f"{'prediction set holds the truth':<44}{cell(metrics.set_coverage)}, target {100 * metrics.set_target:.1f}, {off:.1f} off",
         *(f"{'  of ' + name:<44}{cell(row)}" for name, row in metrics.set_coverage_by_class.items()),
         f"{'mean size of the set':<44}{metrics.mean_set_size:6.2f}",

@@ -67,6 +67,7 @@ def test_the_report_shows_what_the_package_obeys_and_what_came_of_it(report):
     assert "magnification x2" in kinds
     assert kinds[-1] == "frames of elsewhere"
     assert found["guard"]["calibration_error"]["n"] == 10
+    assert found["guard"]["calibration_floor"] > 0.02  # ten frames say little
     for section in ("acute", "promised", "distance", "thresholds"):
         assert f'id="{section}"' in page
     assert "is never reported as another class" in page

@@ -54,10 +54,10 @@ def test_all_that_is_shipped_stays_small():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @shipped
 def test_fresh_patients_bear_it_out(name):
-    arguments = ["guard-check", "--model", name, "--patients", "250", "--strange", "40", "--quiet", "--json"]
+    arguments = ["guard-check", "--model", name, "--patients", "600", "--strange", "40", "--quiet", "--json"]
     done = CliRunner().invoke(model, arguments)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout.strip().splitlines()[-1])[name]
