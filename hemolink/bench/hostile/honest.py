@@ -198,6 +198,8 @@ def fields(  # noqa: PLR0911 - one return a type, as the contract has one class 
                 "spool_bytes": 0,
                 "parked": 0,
                 "settled": 0,
+                "signed": 0,
+                "last_signed": None,
                 "alarm": "",
             }
         case "worker-state":
