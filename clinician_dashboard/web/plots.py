@@ -92,7 +92,8 @@ def _axes(scale: _Scale, days: Sequence[str], *, percent: bool) -> list[str]:
         mark += step
     every = max(1, -(-len(days) // _DATES_WANTED))
     parts += [
-        f'<text class="tick" x="{scale.x(day)}" y="{HEIGHT - 8}" text-anchor="middle">{day[5:]}</text>'
+        f'<text class="tick" x="{scale.x(day)}" y="{HEIGHT - 8}" '
+        f'text-anchor="{"end" if day == days[-1] else "middle"}">{day[5:]}</text>'
         for day in days[::-every][::-1]
     ]
     return parts
