@@ -167,6 +167,8 @@ def train(
     if as_json:
         click.echo(json.dumps(result))
     else:
+        if data is not None:
+            click.echo(f"what to expect elsewhere: hemolink model transfer --run {run} --manifest {data}")
         click.echo(f"trained; next: hemolink model package --run {run} --name NAME --out DIR")
 
 
