@@ -253,7 +253,10 @@ def _line(entry: dict[str, Any]) -> str:
     below = []
     if finer is not None:
         shares = ", ".join(f"{path} {100 * p:.1f} %" for path, p in finer["probabilities"].items())
-        below = [f"certain down to {finer['label']} ({shares})", *([finer["alert"]] if finer["alert"] else [])]
+        below = [
+            f"certain down to {finer['label']} ({shares})",
+            *([finer["alert"]] if finer["alert"] else []),
+        ]
     return "\n    ".join([text, *below, *entry["reasons"]])
 
 

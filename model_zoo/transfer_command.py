@@ -81,7 +81,9 @@ def transfer(
         click.echo(json.dumps({"path": str(path), **as_document(found)}))
         return
     click.echo("\n".join(table(found)))
-    click.echo(f"written: {path}; next: hemolink model package --run {run} --transfer {path} --name NAME --out DIR")
+    click.echo(
+        f"written: {path}; next: hemolink model package --run {run} --transfer {path} --name NAME --out DIR"
+    )
 
 
 def table(found: "Transfer") -> list[str]:

@@ -84,7 +84,7 @@ def review_pages(pages: Pages, context: Context) -> APIRouter:
             "alerts_shown": alerts,
             "waiting": waiting,
             "blinded": context.review.hidden_cases(
-                actor_of(request), [one.case for one in (*alerts, *waiting)]
+                actor_of(request), [*(one.case for one in alerts), *(one.case for one in waiting)]
             ),
             "closed": closed,
             "total": total,

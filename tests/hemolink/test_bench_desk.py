@@ -40,7 +40,8 @@ def test_a_filled_record_is_what_its_own_rules_would_compute(filled):
         return (
             {
                 (r.site, r.urgency, r.status, r.simulated, r.cases)
-                for r in session.scalars(select(CaseCountRow)) if r.cases
+                for r in session.scalars(select(CaseCountRow))
+                if r.cases
             },
             {(r.word, r.case_id) for r in session.scalars(select(CaseWordRow))},
             {(r.device, r.case_id) for r in session.scalars(select(CaseDeviceRow))},

@@ -42,7 +42,9 @@ def made(tmp_path_factory, store, split) -> ModelPackage:
     Trainer(
         TrainingSettings("resnet34", (), from_scratch=True), store, split, folder / "run", quiet=True
     ).run()
-    return build_package(folder / "run", store, folder / "tiny", settings=PackageSettings("tiny", alpha=0.2, strange=2))
+    return build_package(
+        folder / "run", store, folder / "tiny", settings=PackageSettings("tiny", alpha=0.2, strange=2)
+    )
 
 
 @pytest.fixture
