@@ -109,7 +109,7 @@ def table(found: "Transfer") -> list[str]:
             why = (
                 "no diagnosis is known: every report counts"
                 if not source.forced
-                else "not identifiable: its class is in no other source, so that no report can be right"
+                else "not identifiable: a class of it is in no other source, and no report on that class can be right"
             )
             lines.append(f"{'':<12}  {why}")
     lines += [f"{name}: not measured: {why}" for name, why in found.unmeasured.items()]
