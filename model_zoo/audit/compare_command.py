@@ -79,6 +79,7 @@ def _table(report: dict[str, Any]) -> str:
     lines = ["SIMULATED"] if report["simulated"] else []
     lines += [
         f"{report['images']} images in {report['groups']} groups, classes {', '.join(report['classes'])}",
+        *_about_sources(report),
         "accuracy in percent (95 % interval over groups)",
         f"{'method':<20}{'reported':>9}  {'as published':<22}{'honest':<22}note",
     ]
@@ -88,6 +89,17 @@ def _table(report: dict[str, Any]) -> str:
             f"{row['method']:<20}{reported:>9}  {_figure(row['as_published']):<22}{_figure(row['honest']):<22}{row['note']}"
         )
     return "\n".join(lines)
+
+
+def _about_sources(report: dict[str, Any]) -> list[str]:
+    if report["source_only_floor"]["sources"] == 1:
+        return []
+    return [
+        (
+            f"the source alone gives {_figure(report['source_only_floor'])} of right answers: a method near that may have learnt "
+            "laboratories, and no more"
+        )
+    ]
 
 
 def _figure(row: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from model_zoo.audit.paths import augmented_pool, both_paths
+from model_zoo.audit.probe import source_only_floor
 from model_zoo.audit.sample import load_sample, spread
 from model_zoo.compared.features import all_features
 from model_zoo.compared.methods import METHODS, Method
@@ -80,6 +81,7 @@ def compare(
         "classes": [LABELS[number] for number in present.tolist()],
         "copies": copies,
         "seed": seed,
+        "source_only_floor": source_only_floor(sample.labels, sample.sources, sample.groups),
         "simulated": all(row.source.startswith("simulated") for row in rows),
         "methods": [
             {

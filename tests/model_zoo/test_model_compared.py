@@ -47,6 +47,7 @@ def test_every_method_is_a_row_on_both_paths(tmp_path):
     assert [row["method"] for row in report["methods"]] == [method.name for method in METHODS]
     assert len(METHODS) == 13
     assert report["simulated"]
+    assert report["source_only_floor"]["sources"] == 1
     for row in report["methods"]:
         for path in ("as_published", "honest"):
             low, high = row[path]["interval"]
