@@ -150,9 +150,7 @@ def evaluate_manifest(
         "explanations": _explanations(predictor, everything, explanations, seed=seed, progress=progress),
     }
     document["promised"] = guard.promised(card, document["outcomes"], labelled)
-    document["expectation"] = expectation(
-        document["outcomes"], sorted(set(labelled.sources)), simulated=simulated
-    )
+    document["expectation"] = expectation(labelled, simulated=simulated)
     document["limits"] = limits(
         everything, document, model_simulated=card.simulated, trained=document["thresholds"]["trained"]
     )

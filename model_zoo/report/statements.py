@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_zoo.audit.power import MISS_RATE, groups_needed
+from model_zoo.expectation import further_set
 from model_zoo.report.answers import Answers
 
 
@@ -120,21 +122,23 @@ def limits(
     return said
 
 
-def expectation(outcomes: dict[str, Any], sources: Sequence[str], *, simulated: bool) -> str:
-    """What to expect of further frames, of new patients, from the same sources in the same shares."""
+def expectation(labelled: Answers, *, simulated: bool) -> str:
+    """What to expect of further frames, of new patients, from the same sources in the same shares.
 
-    def said(key: str, *, inverse: bool = False) -> str:
-        low, high = outcomes[key]["bootstrap"]
-        value = outcomes[key]["value"]
-        if inverse:
-            value, low, high = 1 - value, 1 - high, 1 - low
-        return f"{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    The ranges are for a further set of as many groups, so that whoever has one may compare.
+    """
+    wrong, reported = labelled.predicted != labelled.labels, labelled.reported
+
+    def said(hits: NDArray[np.bool_]) -> str:
+        found = further_set(hits, labelled.groups)
+        return f"{100 * found.value:.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
     mark = "SIMULATED: " if simulated else ""
     return (
-        f"{mark}Expected on further frames of new patients from {', '.join(sources)}, in the same shares: wrong if every frame were "
-        f"answered, {said('accuracy', inverse=True)}; referred, {said('referred')}; reported and wrong, "
-        f"{said('reported_wrong')}. Of other sources nothing is promised."
+        f"{mark}Expected on further frames of new patients from {', '.join(sorted(set(labelled.sources)))}, in the same shares: "
+        f"wrong if every frame were answered, {said(wrong)}; referred, {said(~reported)}; reported and wrong, "
+        f"{said(reported & wrong)}; the ranges are for a further set of as many groups ({len(np.unique(labelled.groups))}). Of other "
+        "sources nothing is promised."
     )
 
 
