@@ -1,11 +1,7 @@
 """What every format of a report tells in the same words."""
 
-from typing import Final
-
 from clinician_dashboard.reports.case_report import CaseReport, Signature
-from clinician_dashboard.web.words import INTENDED_USE
-
-SIGNED_USE: Final = "Signed by a clinician; the model's answer is supporting evidence. Decision support, not a medical device."
+from clinician_dashboard.web.words import INTENDED_USE, SIGNED_USE
 
 
 def intended_use(report: CaseReport) -> str:

@@ -151,6 +151,19 @@ def _concluded(case: SignOff) -> Gate:
 
 def _second(case: SignOff) -> Gate:
     standing = case.standing
+    if standing.first is None and case.critical:
+        return Gate(
+            "second",
+            met=False,
+            sentence="Two readers are needed: acute leukaemia is suspected.",
+            link="#review",
+        )
+    if standing.first is None:
+        return Gate(
+            "second",
+            met=True,
+            sentence="A second reader is asked for where the first differs from the model.",
+        )
     if not standing.second_needed:
         return Gate("second", met=True, sentence="No second reading is needed.")
     if standing.second is None:

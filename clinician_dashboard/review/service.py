@@ -4,9 +4,11 @@ Every act is one transaction: it reads the case, checks the person and the page'
 audit and the outbox, and is committed whole or not at all. Pages are told afterwards.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+
+from sqlalchemy import select
 
 from broker_config.messages import now
 from clinician_dashboard.access.roles import Actor, Permission
@@ -15,6 +17,7 @@ from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.tables import CaseRow
 from clinician_dashboard.review import blind, claims, critical, facts, patients, reading, signing
 from clinician_dashboard.review.acting import Acting, allowed
+from clinician_dashboard.review.conclusions import words_of
 from clinician_dashboard.review.critical import Call, OpenAlert
 from clinician_dashboard.review.errors import NotAllowed
 from clinician_dashboard.review.facts import ReviewFacts
@@ -23,7 +26,7 @@ from clinician_dashboard.review.reading import Word
 from clinician_dashboard.review.settings import ReviewSettings
 from clinician_dashboard.review.signed import SignedVersion, signed_version, signed_versions
 from clinician_dashboard.review.signing import OnSigned
-from clinician_dashboard.review.tables import ReaderRow
+from clinician_dashboard.review.tables import ReaderRow, ReviewRow
 from clinician_dashboard.review.waiting import Waiting, waiting_for_a_reader
 
 Confirm = Callable[[Actor, str], None]
@@ -207,6 +210,16 @@ class ReviewDesk:
         """Return the signed versions of a case."""
         with self._record.session() as session:
             return signed_versions(session, case_id)
+
+    def signed_words(self, case_ids: Sequence[int]) -> Mapping[int, str]:
+        """Return what stands signed for those of ``case_ids`` that are signed, in words."""
+        if not case_ids:
+            return {}
+        asked = select(ReviewRow.case_id, ReviewRow.signed_conclusion).where(
+            ReviewRow.case_id.in_(case_ids), ReviewRow.signed_version > 0
+        )
+        with self._record.session() as session:
+            return {case_id: words_of(code or "") for case_id, code in session.execute(asked)}
 
     def version(self, site: str, code: str, number: int) -> SignedVersion | None:
         """Return one signed version of a case, or none."""

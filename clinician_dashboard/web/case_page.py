@@ -8,9 +8,9 @@ from clinician_dashboard.access.roles import Actor
 from clinician_dashboard.record.frame_list import FRAME_STATES, FrameState, ListedFrame
 from clinician_dashboard.record.tables import FrameRow
 from clinician_dashboard.reports.formats import available
-from clinician_dashboard.web import views
+from clinician_dashboard.web import views, words
 from clinician_dashboard.web.context import Context
-from clinician_dashboard.web.review_panel import SHOWN_FRAMES, blinded, review_panel
+from clinician_dashboard.web.review_panel import SHOWN_FRAMES, ReviewPanel, blinded, review_panel
 
 FRAMES_PER_PAGE = 48  # full rows of two, three, four, six and eight
 
@@ -52,8 +52,15 @@ def case_page(
         "stopped": context.models.stopped(),
         "reports": () if panel.hidden else available(),
         "simulated": case.simulated,
+        "use": _use(panel),
         "needed": context.reader.needing_a_person(),
     }
+
+
+def _use(panel: ReviewPanel) -> str:
+    if not panel.amending:
+        return words.INTENDED_USE
+    return words.AMEND_USE if panel.facts.review.amend_needed else words.SIGNED_USE
 
 
 def frame_detail(context: Context, actor: Actor, frame_id: str) -> dict[str, Any]:

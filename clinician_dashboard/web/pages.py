@@ -77,6 +77,7 @@ class Pages:
             "needed": 0,
             "simulated": False,
             "page": "",
+            "use": words.INTENDED_USE,
         }
         return self._templates.TemplateResponse(request, template, {**everywhere, **given}, status_code=code)
 

@@ -16,6 +16,7 @@ from clinician_dashboard.access.web import actor_of, needs, saw_case
 from clinician_dashboard.review.errors import NotReady, OutOfDate, ReviewError
 from clinician_dashboard.review.service import ReviewDesk
 from clinician_dashboard.review.signed import SignedVersion
+from clinician_dashboard.web import words
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.pages import Pages
 from clinician_dashboard.web.review_acts import ACTS, Act
@@ -118,6 +119,7 @@ def review_pages(pages: Pages, context: Context) -> APIRouter:
             page="version",
             version=found,
             simulated=found.simulated,
+            use=words.SIGNED_USE,
             needed=context.reader.needing_a_person(),
         )
 

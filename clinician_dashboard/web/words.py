@@ -8,6 +8,11 @@ from clinician_dashboard.record.missing import Missing
 from clinician_dashboard.record.tables import CaseRow, DiagnosisRow, FrameRow
 
 INTENDED_USE = "AI preliminary, not a diagnosis. Decision support, not a medical device."
+SIGNED_USE = "Signed by a clinician; the model's answer is supporting evidence. Decision support, not a medical device."
+AMEND_USE = (
+    "Signed by a clinician; frames came after the signature, and what they say is AI preliminary. "
+    "Decision support, not a medical device."
+)
 ACUTE_NOTE = (
     "Acute promyelocytic leukaemia (APL) is not excluded: look for Auer rods, check coagulation, and call the "
     "haematologist on duty."

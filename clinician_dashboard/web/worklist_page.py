@@ -111,6 +111,7 @@ def worklist_shown(context: Context, asked: WorklistQuery, request: Request) -> 
         "lines": [views.case_line(case, newest.get(case.id, [])) for case in found.cases],
         "found": found,
         "hidden": hidden,
+        "signed": context.review.signed_words([case.id for case in found.cases if case.signed_at]),
         "all_matching": sum(found.by_urgency.values()),
         "asked": asked,
         "urgency": asked.urgency if asked.urgency in URGENCIES else "",

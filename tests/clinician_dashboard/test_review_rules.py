@@ -135,7 +135,7 @@ def test_a_case_that_meets_every_gate_may_be_signed():
         ({"frames": FrameFacts(recorded=4, flagged=2, unseen=1, seen=1)}, {"viewed"}),
         ({"frames": FrameFacts(recorded=4)}, {"viewed"}),  # nothing flagged, nothing opened
         ({"frames": FrameFacts(recorded=4, flagged=1, seen=1, unresolved=1)}, {"resolved"}),
-        ({"standing": Standing()}, {"conclusion", "agreed"}),
+        ({"standing": Standing()}, {"conclusion", "second", "agreed"}),
         ({"standing": stand([first("AML")], critical=True)}, {"second", "agreed"}),
         ({"standing": stand([first("AML"), second("ALL")], critical=True)}, {"agreed"}),
         (

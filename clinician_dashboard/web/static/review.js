@@ -70,6 +70,7 @@ function done(form, answer) {
   if (form.hasAttribute("data-resolve")) {
     const label = form.querySelector("input[name=label]:checked")?.nextElementSibling.lastChild.textContent.trim();
     form.querySelector("[data-kept]").textContent = `Kept: ${label}`;
+    form.closest("dialog")?.querySelector("[data-stage]").focus(); // the form is drawn again; the keys stay in the viewer
   } else {
     document.activeElement?.blur(); // so that the part may be drawn again
   }
@@ -194,6 +195,12 @@ export function startReview() {
   };
   document.addEventListener("input", touched);
   document.addEventListener("change", touched);
+  // Enter in the reason for a frame keeps it, as in any other field.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !event.target.matches("form[data-resolve] select")) return;
+    event.preventDefault();
+    event.target.form.requestSubmit();
+  });
   document.addEventListener("click", (event) => {
     const code = event.target.closest("[data-confirm]")?.dataset.confirm;
     if (!code) return;
