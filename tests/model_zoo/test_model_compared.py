@@ -28,7 +28,21 @@ def blobs(n=180, noise=30, seed=0):
     return features, labels
 
 
-def test_every_method_is_a_row_on_both_paths(tmp_path):
+QUICK = (
+    "random forest",
+    "KNN + naive Bayes",
+    "K-medoids",
+    "DOST + PCA + LDA",
+    "GA + SVM",
+    "simple CNN",
+    "GAO (stand-in)",
+)
+
+
+@pytest.mark.parametrize(
+    "names", [QUICK, pytest.param(tuple(method.name for method in METHODS), marks=pytest.mark.slow)]
+)
+def test_every_method_is_a_row_on_both_paths(tmp_path, names):
     write_dataset(tmp_path, patients=15, frames=1, seed=12, width=160, height=160)
     arguments = [
         "compare",
@@ -40,11 +54,12 @@ def test_every_method_is_a_row_on_both_paths(tmp_path):
         "3",
         "--quiet",
         "--json",
+        *(part for name in names for part in ("--method", name)),
     ]
     done = CliRunner().invoke(model, arguments)
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout.strip().splitlines()[-1])
-    assert [row["method"] for row in report["methods"]] == [method.name for method in METHODS]
+    assert [row["method"] for row in report["methods"]] == list(names)
     assert len(METHODS) == 13
     assert report["simulated"]
     assert report["source_only_floor"]["sources"] == 1
