@@ -188,11 +188,13 @@ class Access:
                 "Signing asks for a password, and you have none yet: choose one on the page 'Your account'."
             )
         if not user.active or not matches(password, user.password_hash):
-            self._note_failure(user, "confirm", failures)
+            self._note_failure(user, "confirm", failures, by=actor)
             raise PasswordRefused("The password is wrong.")
         self.throttle.succeeded(actor.name, "confirm")
 
-    def _note_failure(self, user: UserRow | None, address: str, failures: int) -> None:
+    def _note_failure(
+        self, user: UserRow | None, address: str, failures: int, *, by: Actor = _STRANGER
+    ) -> None:
         """Keep the first, the second, the fourth and so on, so that a flood of tries does not fill the audit."""
         if failures & (failures - 1):
             return
@@ -205,7 +207,7 @@ class Access:
         with self._store.transaction() as session:
             audit.append(
                 session,
-                actor=_STRANGER,
+                actor=by,
                 action="session.refused",
                 subject=f"user:{user.name}" if user is not None else "user:unknown",
                 at=self._clock(),

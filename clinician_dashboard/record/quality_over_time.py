@@ -64,7 +64,10 @@ class Sums:
         variance = max(0.0, getattr(self, measure.squares) / number - mean * mean)
         # With one frame there is no spread to be seen: the interval is the value itself.
         half = Z95 * (variance / number) ** 0.5
-        return Measured(mean, mean - half, mean + half, number)
+        low, high = mean - half, mean + half
+        if measure.percent:  # a mean of probabilities lies between 0 and 1
+            low, high = max(0.0, low), min(1.0, high)
+        return Measured(mean, low, high, number)
 
 
 @dataclass(frozen=True)

@@ -125,12 +125,15 @@ def _seen(case: SignOff) -> Gate:
         return Gate(
             "viewed",
             met=False,
-            sentence=f"{frames.unseen} of {frames.flagged} flagged frames {_is(frames.unseen)} not viewed by you.",
+            sentence=f"{frames.unseen} of {frames.flagged} flagged frame{'' if frames.flagged == 1 else 's'} not viewed by you.",
             link="?show=unseen#frames",
         )
     if not frames.seen:
         return Gate("viewed", met=False, sentence="Open at least one frame.", link="#frames")
-    said = f"All {frames.flagged} flagged frames viewed." if frames.flagged else "No frame is flagged."
+    if frames.flagged == 1:
+        said = "The flagged frame is viewed."
+    else:
+        said = f"All {frames.flagged} flagged frames viewed." if frames.flagged else "No frame is flagged."
     return Gate("viewed", met=True, sentence=said)
 
 

@@ -53,6 +53,10 @@ def compare_router(pages: Pages, context: Context) -> APIRouter:
             earlier = context.reader.frames_of(prior.id, page_size=1).frames
             if earlier:
                 return _to(earlier[0], own[0])
+        for other in context.review.prior(case):  # none is earlier: a later smear, on the right
+            later = context.reader.frames_of(other.case.id, page_size=1).frames
+            if later:
+                return _to(own[0], later[0])
         return _to(own[0], own[-1])
 
     return router

@@ -113,6 +113,10 @@ def _line(
         upper = [f"{scale.x(day)},{scale.y(one.high)}" for day, one in line]
         lower = [f"{scale.x(day)},{scale.y(one.low)}" for day, one in reversed(line)]
         parts.append(f'<polygon class="band s{number}" points="{" ".join(upper + lower)}"/>')
+    if band and len(line) == 1:  # an area without width would not be seen
+        ((day, one),) = line
+        x, low, high = scale.x(day), scale.y(one.low), scale.y(one.high)
+        parts.append(f'<line class="whisker s{number}" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>')
     parts.append(
         f'<polyline class="s{number}" points="{" ".join(f"{scale.x(day)},{scale.y(one.value)}" for day, one in line)}"/>'
     )

@@ -3,12 +3,14 @@
 import itertools
 
 import pytest
+from markupsafe import escape
 
 from broker_config.messages import Alert, Finer, Review
 from broker_config.session import Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics
 from clinician_dashboard.review.settings import ReviewSettings
+from clinician_dashboard.web.words import INTENDED_USE, SIGNED_USE
 from tests.clinician_dashboard.desk.people import PASSWORD
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
@@ -70,7 +72,13 @@ def test_a_case_is_claimed_read_and_signed_through_the_api(place, send, eventual
         assert do(reader, "conclude", conclusion="CLL", comment=HOSTILE).json()["stage"] == "first"
         wrong = do(reader, "sign", password="not it")
         assert (wrong.status_code, wrong.json()["code"]) == (403, "password")
+        assert INTENDED_USE in reader.get("/cases/ward/HL-1").text
         signed = do(reader, "sign", password=PASSWORD).raise_for_status().json()
+        shown = reader.get("/cases/ward/HL-1").text
+        assert str(escape(SIGNED_USE)) in shown
+        assert "AI preliminary result" not in shown
+        assert '<h2 id="answer-title">Chronic lymphocytic leukaemia</h2>' in shown
+        assert "signed; the model:" in reader.get("/?status=signed").text
         assert (signed["version"], signed["status"]) == (1, "final")
         assert do(reader, "sign", password=PASSWORD).status_code == 409  # pressed twice
         (kept,) = reader.get("/api/v1/cases/ward/HL-1/versions").json()["versions"]

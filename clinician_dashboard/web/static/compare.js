@@ -2,6 +2,8 @@
 // is as long on both sides.
 
 const MOST = 16;
+const SCALE_UM = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
+const SCALE_WIDEST_PX = 150;
 let view = { x: 0.5, y: 0.5, zoom: 1 };
 let root = null;
 
@@ -18,8 +20,17 @@ function scales() {
   return all.map((one) => ({ ...one, scale: (same ? perUm * one.um : one.fit) * view.zoom }));
 }
 
+function drawScale(box, pixelsPerUm) {
+  box.hidden = !pixelsPerUm;
+  if (!pixelsPerUm) return;
+  const length = SCALE_UM.findLast((one) => one * pixelsPerUm <= SCALE_WIDEST_PX) ?? SCALE_UM[0];
+  box.querySelector("i").style.width = `${length * pixelsPerUm}px`;
+  box.querySelector("span").textContent = `${length}\u202fµm`;
+}
+
 function draw() {
-  for (const { field, image, scale } of scales()) {
+  for (const { field, image, scale, um } of scales()) {
+    drawScale(field.querySelector("[data-scale]"), um > 0 ? scale / um : 0);
     const x = field.clientWidth / 2 - view.x * image.width * scale;
     const y = field.clientHeight / 2 - view.y * image.height * scale;
     image.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
