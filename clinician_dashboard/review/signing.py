@@ -38,8 +38,11 @@ def check(facts: ReviewFacts, found: Sequence[Gate], *, warned: bool) -> None:
     del facts
     unmet = [one for one in found if one.blocks or (not one.met and not warned)]
     if unmet:
+        codes = {one.code for one in unmet}
+        # Without a conclusion, or without the second reading, that none stands yet says nothing more.
+        told = [one for one in unmet if one.code != "agreed" or not codes & {"conclusion", "second"}]
         raise NotReady(
-            "It cannot be signed yet: " + " ".join(one.sentence for one in unmet),
+            "It cannot be signed yet: " + " ".join(one.sentence for one in told),
             gates=unmet,
         )
 

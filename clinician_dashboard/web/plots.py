@@ -55,7 +55,8 @@ def plot(quality: Quality, name: str) -> Markup:
     points = [measured for line in series for _, measured in line]
     if not points:
         return Markup("")
-    scale = _scale(quality.days, points, percent=measure.percent)
+    alone = all(len(line) <= 1 for line in series)  # the few intervals that there are must fit in
+    scale = _scale(quality.days, points, percent=measure.percent, whole=alone)
     parts = [*_axes(scale, quality.days, percent=measure.percent)]
     bands = len([line for line in series if line]) <= _BAND_GROUPS
     for number, (group, line) in enumerate(zip(quality.groups, series, strict=True)):
@@ -67,9 +68,9 @@ def plot(quality: Quality, name: str) -> Markup:
     )
 
 
-def _scale(days: Sequence[str], points: Sequence[Measured], *, percent: bool) -> _Scale:
-    high = max(point.value for point in points) * 1.15
-    low = min(point.value for point in points)
+def _scale(days: Sequence[str], points: Sequence[Measured], *, percent: bool, whole: bool) -> _Scale:
+    high = max(point.high if whole else point.value * 1.15 for point in points)
+    low = min(point.low if whole else point.value for point in points)
     if percent:
         high, low = min(1.0, max(0.05, high)), (0.0 if low < 0.5 else 0.5)  # noqa: PLR2004 - half of the range
     else:
