@@ -68,7 +68,8 @@ def test_other_content_under_a_known_frame_id_is_refused_and_counted(place, make
     far.send(make.frame("HL-0666", frame_id=frame.frame_id, image=frame.image))  # another case
     stranger = ModelIdentity(name="other", version="1", weights_sha256="c" * 64)
     far.send(make.diagnosis(frame, image_sha256="d" * 64, model=stranger))
-    eventually(lambda: desk.summary()["conflicts"] == 3)
+    # A broker may deliver one again, which is then counted again.
+    known = eventually(lambda: (count := desk.summary()["conflicts"]) >= 3 and count)
     assert desk.http.get(f"/api/v1/frames/{frame.frame_id}").json()["image_sha256"] == frame.image_sha256
     assert desk.summary()["cases"] == 1
     # Sending it again would not help, so the edge is told, and parks it for a person.
@@ -78,7 +79,7 @@ def test_other_content_under_a_known_frame_id_is_refused_and_counted(place, make
     # A diagnosis of another image that came first does not keep the true one out.
     late = make.frame()
     far.send(make.diagnosis(late, image_sha256="d" * 64), late)
-    eventually(lambda: desk.summary()["conflicts"] == 4)
+    eventually(lambda: desk.summary()["conflicts"] > known)
     far.send(make.diagnosis(late))
     eventually(lambda: desk.summary()["recorded"] == 2)
 
