@@ -201,6 +201,9 @@ class Expectation(_Part):
     left_out: tuple[LeftOut, ...] = ()
 
 
+SEEN_DIGITS = 16
+
+
 class TrainingData(_Part):
     """What the network has seen."""
 
@@ -212,6 +215,10 @@ class TrainingData(_Part):
     initial_weights: str = Field(description="Where training started from, e.g. 'random (from scratch)'.")
     classes: tuple[str, ...] = Field(
         default=(), description="The classes that it was trained on; all labels where none is named."
+    )
+    seen: tuple[str, ...] = Field(
+        default=(),
+        description="Images of training and calibration: the first 16 hexadecimal digits of their files' SHA-256.",
     )
 
 

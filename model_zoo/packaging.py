@@ -21,6 +21,7 @@ from model_zoo.card import (
     GRAPH_FILE,
     GUARD_FILE,
     SCHEMA_VERSION,
+    SEEN_DIGITS,
     WEIGHTS_FILE,
     Calibration,
     Card,
@@ -346,6 +347,7 @@ def _card(
             seed=int(notes["seed"]),
             initial_weights=str(notes["initial_weights"]),
             classes=classes,
+            seen=_seen(store, split),
         ),
         activation="gradient, torch only" if network.entry.head == "token" else "in the graph",
         simulated=store.simulated,
@@ -384,6 +386,12 @@ def write_card(card: Card, folder: Path) -> None:
     """Write card.json."""
     text = json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _seen(store: FrameStore, split: Split) -> tuple[str, ...]:
+    chosen = [*split.train.tolist(), *split.calibration.tolist()]
+    hashes = {store.frames[index].sha256[:SEEN_DIGITS] for index in chosen}
+    return tuple(sorted(hashes - {""}))
 
 
 def _statement(store: FrameStore, sources: tuple[str, ...], classes: tuple[str, ...]) -> str:

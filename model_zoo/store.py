@@ -10,7 +10,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model_zoo.datasets.manifest import ManifestRow, load_image, patient_groups
+from model_zoo.datasets.manifest import ManifestRow, load_image, patient_groups, read_image_bytes
 from model_zoo.datasets.split import Split, split_by_group
 from model_zoo.errors import DatasetError
 from model_zoo.labels import LABELS
@@ -43,6 +43,7 @@ class StoredFrame:
         name: File name, or empty.
         cells: White cells of known kind; empty where nobody marked any.
         subtype: As its manifest has it, or empty.
+        sha256: Of its file, or empty where it was drawn and never was one.
     """
 
     label: int
@@ -53,6 +54,7 @@ class StoredFrame:
     name: str = ""
     cells: tuple[StoredCell, ...] = ()
     subtype: str = ""
+    sha256: str = ""
 
 
 class FrameStore:
@@ -249,5 +251,6 @@ def _decoded(
                 source=row.source,
                 name=row.path.name,
                 subtype=row.subtype,
+                sha256=row.sha256 or hashlib.sha256(read_image_bytes(row)).hexdigest(),
             ),
         )

@@ -129,7 +129,8 @@ def _report(
 
 def _described(found: dict[str, Any]) -> str:
     outcomes, sets = found["outcomes"], found["prediction_sets"]
-    lines = [f"{found['metrics']['statement']}", found["sources"]["statement"], ""]
+    told = [found["metrics"]["statement"], found["sources"]["statement"], found["left_out"]["statement"]]
+    lines = [*filter(None, told), ""]
     for key, title in (
         ("accuracy", "right if every frame were answered"),
         ("referred", "referred to a person"),
@@ -172,8 +173,13 @@ def _evaluate_manifest(predictor: "Predictor", data: Path) -> "Metrics":
     from model_zoo.datasets.manifest import load_image, patient_groups, read_manifest  # noqa: PLC0415
     from model_zoo.evaluation import collect, measure  # noqa: PLC0415
     from model_zoo.labels import LABELS  # noqa: PLC0415
+    from model_zoo.report.seen import unseen  # noqa: PLC0415
 
     rows = read_manifest(data)
+    left = unseen(rows, predictor.package.card)
+    if left.statement:
+        click.echo(left.statement, err=True)
+    rows = [rows[index] for index in left.kept]
     images = (predictor.prepare(load_image(row)) for row in rows)
     return measure(
         collect(predictor, images),

@@ -19,6 +19,7 @@ from model_zoo.report.gallery import caption, choose, overlaid
 from model_zoo.report.randomisation import balanced
 from model_zoo.report.resampling import Resampling, as_row
 from model_zoo.report.rivals import rivals
+from model_zoo.report.seen import unseen
 from model_zoo.report.statements import expectation, limits, sources_and_classes
 
 SCHEMA: Final = "hemolink.evaluation/1"
@@ -77,6 +78,8 @@ def evaluate_manifest(
     """
     package = predictor.package
     rows, sites = read_rows(manifest, package.labels)
+    left = unseen(rows, package.card)
+    rows, sites = [rows[index] for index in left.kept], [sites[index] for index in left.kept]
     everything = answer(predictor, rows, sites, progress=progress)
     labelled = everything.taken(everything.labelled)
     again = Resampling.of(labelled.groups, seed=seed)
@@ -101,7 +104,7 @@ def evaluate_manifest(
             "engine": predictor.engine_name,
             "simulated": card.simulated,
             "intended_use": card.intended_use,
-            "training_data": card.training_data.model_dump(mode="json"),
+            "training_data": card.training_data.model_dump(mode="json", exclude={"seen"}),
         },
         "seed": seed,
         "simulated": simulated,
@@ -154,6 +157,9 @@ def evaluate_manifest(
     document["limits"] = limits(
         everything, document, model_simulated=card.simulated, trained=document["thresholds"]["trained"]
     )
+    document["left_out"] = {"seen": left.seen, "kin": left.kin, "statement": left.statement}
+    if left.statement:
+        document["limits"] = [left.statement, *document["limits"]]
     return Report(document, _frames(everything), _gallery(everything, seed=seed))
 
 
