@@ -23,7 +23,7 @@ Status = Literal["open", "unclaimed", "claimed", "amend", "signed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """``open`` is every one but ``signed``."""
 FEW = 1000
-COUNTED_TO = 1000
+COUNTED_TO = 300
 MOST_NAMES = 1000
 _LAST = "\U0010ffff"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,29 +6,13 @@ import threading
 
 import pytest
 
-from broker_config.embedded import EmbeddedBroker
 from clinician_dashboard.access.door import COOKIE
 from clinician_dashboard.access.web import CSRF_HEADER
 from tests.clinician_dashboard.desk.people import PASSWORD, person
 from tests.clinician_dashboard.desk.roles_table import application, rows
-from tests.clinician_dashboard.desk.running import run_desk
 from tests.clinician_dashboard.desk.signing_in import FORM, field, sign_in
 
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    broker = EmbeddedBroker()
-    broker.start()
-    try:
-        with run_desk(broker.port, tmp_path_factory.mktemp("desk"), protocol="3.1.1") as running:
-            yield running
-    finally:
-        broker.stop()
-
-
-@pytest.fixture(autouse=True)
-def forgiven(running):
-    running.dashboard.access.throttle._counts.clear()
+pytestmark = pytest.mark.usefixtures("forgiven")
 
 
 def test_a_cookie_from_before_is_not_the_session_and_the_session_before_ends(running):

@@ -4,28 +4,12 @@ import re
 
 import pytest
 
-from broker_config.embedded import EmbeddedBroker
 from clinician_dashboard.access.door import COOKIE
 from clinician_dashboard.access.web import CSRF_HEADER
 from tests.clinician_dashboard.desk.people import PASSWORD, person
-from tests.clinician_dashboard.desk.running import run_desk
 from tests.clinician_dashboard.desk.signing_in import FORM, audit_of, field, sign_in
 
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    broker = EmbeddedBroker()
-    broker.start()
-    try:
-        with run_desk(broker.port, tmp_path_factory.mktemp("desk"), protocol="3.1.1") as running:
-            yield running
-    finally:
-        broker.stop()
-
-
-@pytest.fixture(autouse=True)
-def forgiven(running):
-    running.dashboard.access.throttle._counts.clear()
+pytestmark = pytest.mark.usefixtures("forgiven")
 
 
 def test_one_signs_in_comes_to_the_wanted_page_and_signs_out(running):

@@ -1,6 +1,5 @@
 """The review in a real Chromium: a case appears, is read and signed by keyboard; blocked signatures; the critical loop."""
 
-import itertools
 import time
 
 import pytest
@@ -10,31 +9,6 @@ from tests.clinician_dashboard.desk.people import PASSWORD
 from tests.clinician_dashboard.test_dashboard_browser import LOW_CONTRAST
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def place(embedded_broker, tmp_path, desk, far_side):
-    with (
-        desk(embedded_broker.port, tmp_path / "desk", protocol="3.1.1") as running,
-        far_side(embedded_broker.port, protocol="3.1.1") as far,
-    ):
-        yield running, far
-
-
-@pytest.fixture
-def send(place, make, eventually):
-    desk, far = place
-    total = itertools.count()
-
-    def send_case(leading="CLL", *, code="HL-1", number=1, **changes):
-        frames = [make.frame(code) for _ in range(number)]
-        for frame in frames:
-            far.send(frame, make.diagnosis(frame, leading, **changes))
-        expected = [next(total) for _ in frames][-1] + 1
-        eventually(lambda: desk.summary()["recorded"] == expected, what="the frames are recorded")
-        return [frame.frame_id for frame in frames]
-
-    return send_case
 
 
 @pytest.fixture

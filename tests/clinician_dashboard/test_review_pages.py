@@ -1,8 +1,5 @@
 """The review over HTTP: the same acts as forms and as JSON, refusals, hostile text, other people's sessions, the outbox."""
 
-import itertools
-
-import pytest
 from markupsafe import escape
 
 from broker_config.messages import Alert, Finer, Review
@@ -14,32 +11,6 @@ from clinician_dashboard.web.words import INTENDED_USE, SIGNED_USE
 from tests.clinician_dashboard.desk.people import PASSWORD
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
-
-
-@pytest.fixture
-def place(embedded_broker, tmp_path, desk, far_side):
-    with (
-        desk(embedded_broker.port, tmp_path / "desk", protocol="3.1.1") as running,
-        far_side(embedded_broker.port, protocol="3.1.1") as far,
-    ):
-        yield running, far
-
-
-@pytest.fixture
-def send(place, make, eventually):
-    """Return a function that sends answered frames of a case, and waits until they are recorded."""
-    desk, far = place
-    total = itertools.count()
-
-    def send_case(leading="CLL", *, code="HL-1", number=1, **changes):
-        frames = [make.frame(code) for _ in range(number)]
-        for frame in frames:
-            far.send(frame, make.diagnosis(frame, leading, **changes))
-        expected = [next(total) for _ in frames][-1] + 1
-        eventually(lambda: desk.summary()["recorded"] == expected, what="the frames are recorded")
-        return [frame.frame_id for frame in frames]
-
-    return send_case
 
 
 def do(client, act, *, code="HL-1", **body):
