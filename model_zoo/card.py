@@ -11,8 +11,8 @@ from model_zoo.errors import CardError
 from model_zoo.preprocessing import Preprocessing
 from model_zoo.tree.statement import FinerLabels
 
-SCHEMA_VERSION: Final = "2"
-READABLE_VERSIONS: Final = ("1", "2")
+SCHEMA_VERSION: Final = "3"
+READABLE_VERSIONS: Final = ("1", "2", "3")
 CARD_FILE: Final = "card.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 GRAPH_FILE: Final = "graph.onnx"
@@ -91,9 +91,9 @@ class AcuteRule(_Part):
 
 
 class FeatureBlock(_Part):
-    """One stretch of the features, judged by itself.
+    """One stretch of the features, judged by itself: a level of the network, or, from version 3 on, the frame's optics behind them.
 
-    Its arrays are `ood.<name>.mean`, `.scale` (D,), `.components` (D, K), and, in cards of version 2, `.centres` (M, K) and
+    Its arrays are `ood.<name>.mean`, `.scale` (D,), `.components` (D, K), and, from version 2 on, `.centres` (M, K) and
     `.whitening` (M, K, K) of the M clusters.
     """
 
@@ -260,7 +260,7 @@ class Metrics(_Part):
 class Card(_Part):
     """card.json of a model package."""
 
-    schema_version: Literal["1", "2"]
+    schema_version: Literal["1", "2", "3"]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     version: str
     architecture: str = Field(description="By the name that `hemolink model train --architecture` has.")
@@ -327,7 +327,7 @@ def read_card(folder: Path) -> Card:
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version not in READABLE_VERSIONS:
         msg = (
-            f"{path} has schema version {version!r}; this release reads {' and '.join(READABLE_VERSIONS)}: "
+            f"{path} has schema version {version!r}; this release reads {', '.join(READABLE_VERSIONS)}: "
             "upgrade hemolink, or package the model again with this release"
         )
         raise CardError(msg)

@@ -2,11 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,49 +13,36 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model_zoo import optics
 from model_zoo.acute import MISS_LIMIT
 from model_zoo.architecture import NETWORK_PREFIX, SmearNetwork
 from model_zoo.card import (
     CARD_FILE,
     GRAPH_FILE,
     GUARD_FILE,
-    SCHEMA_VERSION,
-    SEEN_DIGITS,
     WEIGHTS_FILE,
-    Calibration,
     Card,
     Estimate,
     Expectation,
-    FeatureBlock,
-    OutOfDistribution,
-    TrainingData,
 )
+from model_zoo.card_draft import draft_card
 from model_zoo.checkpoint import load_checkpoint
 from model_zoo.datasets.split import Split
 from model_zoo.detector_fit import DIMENSIONS
-from model_zoo.engines import Engine, Outputs, create_engine
+from model_zoo.engine_answers import Answers, Progress, made_outsiders
+from model_zoo.engines import create_engine
 from model_zoo.engines.protocol import Precision
 from model_zoo.errors import TrainingError
 from model_zoo.evaluation import REAL_STATEMENT, SIMULATED_STATEMENT, measure
 from model_zoo.expectation import expect_inside
 from model_zoo.export import export_graph, write_graph
 from model_zoo.guard import Evidence, Guard, GuardSettings, fit_guard
-from model_zoo.guard_check import Outsiders, check_guard, gather
+from model_zoo.guard_check import check_guard
 from model_zoo.labels import LABELS
-from model_zoo.outside import INSIDE, Strange, imitated, simulated
 from model_zoo.package import ModelPackage, file_sha256
-from model_zoo.preprocessing import Preprocessing
 from model_zoo.store import FrameStore
 from model_zoo.training import RUN_FILE
 from model_zoo.tree.fitting import FinerModel, Labelled, fit_finer, measured, nodes_of
-
-_BATCH: Final = 8
-Progress = Callable[[str, int, int], None]
-
-INTENDED_USE = (
-    "Research and demonstration of decision support: a clinician reviews every answer. Not a medical device; "
-    "not for diagnosis."
-)
 
 
 @dataclass(frozen=True)
@@ -158,11 +144,20 @@ def build_package(
     partial.mkdir(parents=True)
     _write_weights(network, partial, taken=weights)
     write_graph(export_graph(network), partial / GRAPH_FILE, weights=partial / WEIGHTS_FILE)
-    card = _card(store, split, notes, network=network, settings=settings)
+    card = draft_card(
+        store,
+        split,
+        notes,
+        network=network,
+        name=settings.name,
+        version=settings.version,
+        alpha=settings.alpha,
+        acceptance=settings.acceptance,
+    )
     engine = create_engine(ModelPackage(partial, card), precision=settings.precision)
     engine.start()
     try:
-        answers = _Answers(engine, card.preprocessing, progress)
+        answers = Answers(engine, card.preprocessing, progress)
         spread = np.linspace(0, len(split.train) - 1, min(settings.reference_frames, len(split.train)))
         reference = answers.of("reference", store, split.train[spread.astype(int)])
         calibration = answers.of("calibration", store, split.calibration)
@@ -172,14 +167,12 @@ def build_package(
             )
         test = answers.of("test", store, split.test)
         strangers = [
-            *_made_outsiders(answers, store, split.test, settings),
+            *made_outsiders(answers, store, split.test, count=settings.strange, seed=settings.seed),
             *(answers.outsiders(kind, images) for kind, images in (outside or {}).items()),
         ]
     finally:
         engine.stop()
-    guard = fit_guard(
-        reference, calibration, labels=LABELS, bounds=network.feature_bounds, settings=settings.guard
-    )
+    guard = fit_guard(reference, calibration, labels=LABELS, bounds=guarded(network), settings=settings.guard)
     stored = {name: torch.from_numpy(array) for name, array in guard.detector.tensors().items()}
     finer = _finer(
         _subtyped(reference, store, split.train[spread.astype(int)]),
@@ -243,6 +236,13 @@ def _finer(train: Labelled, calibration: Labelled, test: Labelled, *, width: int
     return None if model is None else replace(model, stated=measured(model, test, width=width))
 
 
+def guarded(network: SmearNetwork) -> dict[str, tuple[int, int]]:
+    """Where the features of each of the detector's blocks lie: the network's levels, then the optics."""
+    bounds = network.feature_bounds
+    end = max(stop for _, stop in bounds.values())
+    return bounds | {optics.NAME: (end, end + optics.FEATURES)}
+
+
 def with_guard(card: Card, guard: Guard) -> Card:
     """A card with a guard's rules."""
     return card.model_copy(
@@ -251,110 +251,6 @@ def with_guard(card: Card, guard: Guard) -> Card:
             "out_of_distribution": guard.rules.out_of_distribution,
             "acute": guard.rules.acute,
         }
-    )
-
-
-class _Answers:
-    """A started engine's answers, as they will be served: thresholds made at one precision do not quite hold at another."""
-
-    def __init__(self, engine: Engine, preprocessing: Preprocessing, progress: Progress | None) -> None:
-        self._engine, self._preprocessing, self._progress = engine, preprocessing, progress
-
-    def run(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
-        """Of frames, no more than a batch."""
-        return self._engine.run(np.stack([self._preprocessing.prepare(image) for image in images]))
-
-    def of(self, stage: str, store: FrameStore, indices: NDArray[np.int64]) -> Evidence:
-        """Of stored frames; without activation maps, which nothing here needs."""
-        found: list[Outputs] = []
-        for first in range(0, len(indices), _BATCH):
-            chosen = indices[first : first + _BATCH].tolist()
-            found.append(_without_maps(self.run([store.pixels[index] for index in chosen])))
-            if self._progress is not None:
-                self._progress(stage, first + len(chosen), len(indices))
-        if not found:
-            raise TrainingError(
-                f"there is no {stage} frame: split the frames into training, calibration and test"
-            )
-        return Evidence(
-            Outputs(*(np.concatenate(column) for column in zip(*found, strict=True))),
-            store.labels[indices],
-            store.groups[indices],
-            [store.frames[index].source for index in indices.tolist()],
-        )
-
-    def outsiders(self, kind: str, images: Sequence[NDArray[np.uint8]]) -> Outsiders:
-        """Of frames of one kind, each a group of its own."""
-        (found,) = gather((Strange(kind, image, -1, number) for number, image in enumerate(images)), self.run)
-        return found
-
-
-def _without_maps(outputs: Outputs) -> Outputs:
-    return Outputs(outputs.logits, outputs.features, np.zeros((len(outputs.logits), 0, 0, 0), np.float32))
-
-
-def _made_outsiders(
-    answers: _Answers, store: FrameStore, test: NDArray[np.int64], settings: PackageSettings
-) -> list[Outsiders]:
-    """Blank, blurred and wrongly magnified frames: by the microscope where frames are simulated, else by changing test frames."""
-    if not settings.strange:
-        return []
-    if store.simulated:
-        frames = simulated(settings.strange, seed=settings.seed)
-    else:
-        chosen = np.random.default_rng(settings.seed).permutation(test)[: settings.strange].tolist()
-        frames = imitated(
-            [store.pixels[index] for index in chosen],
-            store.labels[chosen].tolist(),
-            store.groups[chosen].tolist(),
-            seed=settings.seed,
-        )
-    return [part for part in gather(frames, answers.run) if part.kind != INSIDE]
-
-
-def _card(
-    store: FrameStore,
-    split: Split,
-    notes: dict[str, Any],
-    *,
-    network: SmearNetwork,
-    settings: PackageSettings,
-) -> Card:
-    """A card with everything but figures and thresholds."""
-    sources = tuple(sorted({store.frames[index].source for index in split.train.tolist()}))
-    classes = tuple(
-        label for number, label in enumerate(LABELS) if (store.labels[split.train] == number).any()
-    )
-    placeholder = FeatureBlock(name="none", start=0, stop=1, residual_scale=1, limit=1)
-    return Card(
-        schema_version=SCHEMA_VERSION,
-        name=settings.name,
-        version=settings.version,
-        architecture=network.architecture,
-        labels=LABELS,
-        preprocessing=network.preprocessing,
-        calibration=Calibration(
-            temperature=1, set_threshold=0, set_alpha=settings.alpha, frames=0, patients=0
-        ),
-        out_of_distribution=OutOfDistribution(
-            threshold=1, acceptance=settings.acceptance, blocks=(placeholder,)
-        ),
-        training_data=TrainingData(
-            statement=_statement(store, sources, classes),
-            sources=sources,
-            patients=len(np.unique(store.groups[split.train])),
-            frames=len(split.train),
-            seed=int(notes["seed"]),
-            initial_weights=str(notes["initial_weights"]),
-            classes=classes,
-            seen=_seen(store, split),
-        ),
-        activation="gradient, torch only" if network.entry.head == "token" else "in the graph",
-        simulated=store.simulated,
-        intended_use=INTENDED_USE,
-        licence="Apache-2.0",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        files={},
     )
 
 
@@ -386,22 +282,3 @@ def write_card(card: Card, folder: Path) -> None:
     """Write card.json."""
     text = json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def _seen(store: FrameStore, split: Split) -> tuple[str, ...]:
-    chosen = [*split.train.tolist(), *split.calibration.tolist()]
-    hashes = {store.frames[index].sha256[:SEEN_DIGITS] for index in chosen}
-    return tuple(sorted(hashes - {""}))
-
-
-def _statement(store: FrameStore, sources: tuple[str, ...], classes: tuple[str, ...]) -> str:
-    absent = [label for label in LABELS if label not in classes]
-    rest = (
-        f" Not trained: {', '.join(absent)}; it cannot name {'it' if len(absent) == 1 else 'them'}, and such a frame is referred or "
-        "called something else."
-        if absent
-        else ""
-    )
-    if store.simulated:
-        return f"Trained on SIMULATED smears only, never on a real one: for demonstration, not for diagnosis.{rest}"
-    return f"Trained on frames of {', '.join(sources)}; not validated elsewhere: for research, not for diagnosis.{rest}"

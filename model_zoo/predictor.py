@@ -12,6 +12,7 @@ from model_zoo.detector import Detector
 from model_zoo.engines import Engine, Outputs, create_engine
 from model_zoo.engines.protocol import EngineName, Precision
 from model_zoo.errors import EngineError
+from model_zoo.optics import with_optics
 from model_zoo.package import ModelPackage
 from model_zoo.tree.answer import FinerAnswer, FinerHead
 
@@ -148,7 +149,7 @@ class Predictor:
         )
 
     def run(self, batch: Sequence[NDArray[np.float32]]) -> Outputs:
-        """The network's raw outputs for prepared inputs, as `infer` interprets them.
+        """The network's raw outputs for prepared inputs, with the optics of each, as `infer` interprets them.
 
         Raises:
             EngineError: If not started, the batch is empty or too large, or the runtime fails.
@@ -159,7 +160,7 @@ class Predictor:
         if not 1 <= len(batch) <= self.max_batch_size:
             msg = f"a batch holds 1 to {self.max_batch_size} inputs, not {len(batch)}"
             raise EngineError(msg)
-        return self._engine.run(np.stack(batch))
+        return with_optics(self._engine.run(np.stack(batch)), batch, self.package.card.preprocessing)
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
         """Prepare and infer any number of frames, in batches."""

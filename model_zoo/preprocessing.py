@@ -11,6 +11,8 @@ from model_zoo.errors import ImageError
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+_LUMA: Final = np.array([0.299, 0.587, 0.114])
+"""Of red, green and blue."""
 
 
 class Preprocessing(BaseModel):
@@ -72,3 +74,11 @@ class Preprocessing(BaseModel):
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Resize, reorder and normalise: (H, W, 3) uint8 BGR to (3, height, width) float32."""
         return self.normalise(self.resize(image))
+
+    def grey(self, prepared: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Turn a network input (3, H, W) back into grey values (H, W), 0 to 255 (luma of ITU-R BT.601)."""
+        weights = 255.0 * _LUMA * np.asarray(self.std)
+        level = float((255.0 * _LUMA * np.asarray(self.mean)).sum())
+        red, green, blue = prepared
+        mixed = cv2.addWeighted(red, weights[0], green, weights[1], level)
+        return np.asarray(cv2.convertScaleAbs(cv2.scaleAdd(blue, weights[2], mixed)), np.uint8)

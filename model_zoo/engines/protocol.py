@@ -14,7 +14,8 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: (N, 5).
-        features: (N, D), for the out-of-distribution score.
+        features: (N, D), for the out-of-distribution score; as `Predictor.run` gives them, the optics of each input stand
+            behind the network's own (`model_zoo.optics`).
         activation: (N, 5, h, w), the class activation maps.
     """
 

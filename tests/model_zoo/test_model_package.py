@@ -100,7 +100,7 @@ def test_a_graph_that_points_elsewhere_is_refused(package_copy):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema_version": "3"}, "schema version '3'; this release reads 1 and 2: upgrade"),
+        ({"schema_version": "4"}, "schema version '4'; this release reads 1, 2, 3: upgrade"),
         ({"surprise": 1}, "not valid at surprise"),
         ({"labels": "all"}, "not valid at labels"),
     ],
