@@ -8,13 +8,14 @@ group is held out of a fit in its turn.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_zoo import optics
 from model_zoo.calibration import group_quantile
 from model_zoo.card import FeatureBlock
 from model_zoo.detector import BlockDistance, Detector
@@ -29,8 +30,11 @@ OWN_SHARE: Final = 0.9
 
 ALL: Final = "all"
 LAST: Final = "last"
-LAST_SHARE: Final = 0.2
-"""Share of all refusals that the last layer may make: it tells classes apart, not laboratories."""
+ACCEPTANCE: Final = 0.94
+"""Wanted share of further frames that count as inside."""
+SMALL_SHARES: Final = {LAST: 1 / 6, optics.NAME: 1 / 6}
+"""Of all refusals, what these blocks may make, each at most; the early levels of the network, which tell laboratories apart, share
+the rest. A frame taken with the wrong focus or objective is far out, and is found with few refusals; a laboratory is near."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,13 @@ def fit_detector(
     *,
     bounds: dict[str, tuple[int, int]],
     classes: Sequence[str],
-    acceptance: float = 0.95,
+    acceptance: float = ACCEPTANCE,
     dimensions: int = DIMENSIONS,
 ) -> FittedDetector:
     """Fit every block, and set limits so that further groups are accepted at the wanted rate.
 
     Every group weighs alike, however many frames it has. A frame of a further group of the same sources scores at most 1 with
-    a probability of about `acceptance`: the blocks share the refusals; below the last layer the limit is cross-conformal over
+    a probability of about `acceptance` or more: the blocks share the refusals; below the last layer the limit is cross-conformal over
     all groups (Vovk 2015), at the last split-conformal over the held-out ones.
 
     Args:
@@ -84,9 +88,7 @@ def fit_detector(
         dimensions: Principal directions of a block, at most.
     """
     refusals = 1 - acceptance
-    shares = {name: 1 / len(bounds) for name in bounds}
-    if LAST in bounds and len(bounds) > 1:
-        shares = {name: (1 - LAST_SHARE) / (len(bounds) - 1) for name in bounds} | {LAST: LAST_SHARE}
+    shares = _shares(bounds)
     everything = _joined(reference, held_out)
     names = cluster_names(everything.labels, everything.sources, classes)
     fresh = np.arange(len(names)) >= len(reference.labels)
@@ -117,6 +119,15 @@ def fit_detector(
         len(np.unique(held_out.groups)),
         promised,
     )
+
+
+def _shares(blocks: Iterable[str]) -> dict[str, float]:
+    """What share of the refusals each block may make; they sum to 1."""
+    early = [name for name in blocks if name not in SMALL_SHARES]
+    small = {name: SMALL_SHARES[name] for name in blocks if name in SMALL_SHARES}
+    if not early:
+        return dict.fromkeys(small, 1 / len(small))
+    return small | dict.fromkeys(early, (1 - sum(small.values())) / len(early))
 
 
 def cluster_names(

@@ -14,7 +14,7 @@ from model_zoo.acute import MISS_LIMIT, fit_acute_rule
 from model_zoo.calibration import fit_set_thresholds, fit_temperature
 from model_zoo.card import Calibration, OutOfDistribution, Rules
 from model_zoo.detector import Detector
-from model_zoo.detector_fit import DIMENSIONS, Population, fit_detector
+from model_zoo.detector_fit import ACCEPTANCE, DIMENSIONS, Population, fit_detector
 from model_zoo.engines import Outputs
 from model_zoo.errors import TrainingError
 from model_zoo.predictor import Prediction, calibrated, interpret
@@ -66,7 +66,7 @@ class GuardSettings:
         dimensions: Principal directions of a block of features.
     """
 
-    acceptance: float = 0.95
+    acceptance: float = ACCEPTANCE
     alpha: float = 0.01
     miss_limit: float = MISS_LIMIT
     dimensions: int = DIMENSIONS

@@ -28,7 +28,7 @@ from model_zoo.card import (
 from model_zoo.card_draft import draft_card
 from model_zoo.checkpoint import load_checkpoint
 from model_zoo.datasets.split import Split
-from model_zoo.detector_fit import DIMENSIONS
+from model_zoo.detector_fit import ACCEPTANCE, DIMENSIONS
 from model_zoo.engine_answers import Answers, Progress, made_outsiders
 from model_zoo.engines import create_engine
 from model_zoo.engines.protocol import Precision
@@ -64,7 +64,7 @@ class PackageSettings:
 
     name: str
     version: str = "1.0.0"
-    acceptance: float = 0.95
+    acceptance: float = ACCEPTANCE
     alpha: float = 0.01
     miss_limit: float = MISS_LIMIT
     reference_frames: int = 3000
