@@ -27,8 +27,8 @@ from broker_config.messages import (
     now,
 )
 from clinician_dashboard.record import Record, RecordReader, RecordWriter
+from clinician_dashboard.record.case_filter import CaseFilter
 from clinician_dashboard.record.tables import CaseRow
-from clinician_dashboard.record.worklist import CaseFilter
 from clinician_dashboard.record.writing import words_of
 
 BASE_CASES = 1000
@@ -205,7 +205,8 @@ def multiply(directory: Path, *, cases: int, tell: Callable[[str], None]) -> Non
             _add_copy(connection, tables, copy)
             connection.execute("commit")
             tell(f"filling: {(copy + 1) * BASE_CASES} of {cases} cases")
-        connection.execute("update case_counts set cases = cases * ?", (copies,))
+        for counts in ("case_counts", "device_counts"):
+            connection.execute(f"update {counts} set cases = cases * ?", (copies,))  # noqa: S608 - names of ours
         connection.execute("update ledgers set top = top * ?", (copies,))
         connection.execute("pragma wal_checkpoint(truncate)")
     finally:

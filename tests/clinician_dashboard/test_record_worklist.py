@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from clinician_dashboard.case_result import URGENCIES
-from clinician_dashboard.record import RecordReader, RecordWriter, worklist
-from clinician_dashboard.record.desk_tables import CaseCountRow, CaseDeviceRow, CaseWordRow
+from clinician_dashboard.record import RecordReader, RecordWriter, case_filter, few_cases
+from clinician_dashboard.record.case_filter import CaseFilter
 from clinician_dashboard.record.tables import CaseRow
-from clinician_dashboard.record.worklist import CaseFilter, key_of
+from clinician_dashboard.record.worklist import key_of
 from clinician_dashboard.record.writing import recount_worklist
+from tests.clinician_dashboard.desk.kept import kept_for_worklist
 from tests.clinician_dashboard.desk.maker import Maker, jpeg
 
 CASES = 45
@@ -72,7 +73,7 @@ def filters():
     for text in texts:
         yield CaseFilter(search=text)
         yield CaseFilter(search=text, status="open", urgency="critical")
-    for status in (*worklist.STATUSES, "nonsense"):
+    for status in (*case_filter.STATUSES, "nonsense"):
         yield CaseFilter(status=status)
         yield CaseFilter(status=status, site="ward", urgency="high")
     yield from (
@@ -104,7 +105,7 @@ def test_the_index_is_walked_with_the_same_answers_as_the_few_are_picked(record,
             )
 
     picked = list(answers())
-    monkeypatch.setattr(worklist, "FEW", 0)
+    monkeypatch.setattr(few_cases, "FEW", 0)
     walked = list(answers())
     for one, other in zip(picked, walked, strict=True):
         assert one == other
@@ -140,7 +141,7 @@ def test_the_order_and_what_matches_are_as_written_down(record):
 
 @pytest.mark.parametrize("few", [1000, 0])
 def test_pages_follow_each_other_by_key_while_cases_come(record, monkeypatch, few):
-    monkeypatch.setattr(worklist, "FEW", few)
+    monkeypatch.setattr(few_cases, "FEW", few)
     reader = RecordReader(record)
     wanted = CaseFilter(status="open", site="ward")
     whole = [case.code for case in reader.worklist(wanted, limit=500).cases]
@@ -165,16 +166,7 @@ def test_pages_follow_each_other_by_key_while_cases_come(record, monkeypatch, fe
 def test_counts_words_and_microscopes_are_what_a_recount_finds(record):
     def kept():
         with record.session() as session:
-            return (
-                {
-                    (r.site, r.urgency, r.status, r.simulated, r.cases)
-                    for r in session.scalars(select(CaseCountRow))
-                    if r.cases
-                },
-                {(r.word, r.case_id) for r in session.scalars(select(CaseWordRow))},
-                {(r.device, r.case_id) for r in session.scalars(select(CaseDeviceRow))},
-                {(r.id, r.place) for r in session.scalars(select(CaseRow))},
-            )
+            return kept_for_worklist(session)
 
     before = kept()
     with record.transaction() as session:
