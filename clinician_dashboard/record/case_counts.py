@@ -20,16 +20,20 @@ class CaseCounts:
     """Cases by urgency.
 
     Attributes:
-        by_urgency: Of each urgency, at least; the filter's own does not restrict.
-        exact: Whether they are no lower bounds.
+        by_urgency: Of each urgency; the filter's own does not restrict.
+        capped: Urgencies of which there are more than `COUNTED_TO`, which is what ``by_urgency`` then says.
     """
 
     by_urgency: dict[str, int]
-    exact: bool = True
+    capped: frozenset[str] = frozenset()
 
     def matching(self, urgency: str) -> int:
         """Return how many there are of one urgency, or of all if it is none."""
         return self.by_urgency[urgency] if urgency in URGENCIES else sum(self.by_urgency.values())
+
+    def is_exact(self, urgency: str) -> bool:
+        """Return whether `matching` is no lower bound."""
+        return not (self.capped if urgency not in URGENCIES else self.capped & {urgency})
 
 
 def sites_of(session: Session) -> tuple[list[str], bool]:
@@ -46,7 +50,7 @@ def count_statuses(session: Session, *, site: str, device: str) -> dict[str, int
 
 
 def count_kept(session: Session, asked: CaseConditions) -> CaseCounts:
-    """Return the exact numbers; the filter must be `CaseConditions.counted`."""
+    """Return the exact numbers of a filter that is `CaseConditions.counted`; of another one, how many there are at the most."""
     kept = _kept(session, sites=asked.sites, device=asked.device, leading=asked.leading)
     status = asked.wanted.status
     return CaseCounts(
@@ -64,22 +68,14 @@ def count_kept(session: Session, asked: CaseConditions) -> CaseCounts:
 def count_walked(session: Session, asked: CaseConditions) -> CaseCounts:
     """Count along the order, up to `COUNTED_TO` of each urgency."""
     order, where = asked.order, asked.where()
-    found = {
-        urgency: session.scalar(
-            select(func.count()).select_from(
-                select(order.id)
-                .where(order.place.in_(asked.places(urgency)), where)
-                .limit(COUNTED_TO + 1)
-                .subquery()
-            )
-        )
-        or 0
-        for urgency in URGENCIES
-    }
-    return CaseCounts(
-        {urgency: min(COUNTED_TO, number) for urgency, number in found.items()},
-        exact=max(found.values()) <= COUNTED_TO,
-    )
+    most = count_kept(session, asked).by_urgency
+    found: dict[str, int] = dict.fromkeys(URGENCIES, 0)
+    for urgency in (one for one in URGENCIES if most[one]):
+        wanted = select(order.id).where(order.place.in_(asked.places(urgency)), where)
+        counted = select(func.count()).select_from(wanted.limit(COUNTED_TO + 1).subquery())
+        found[urgency] = session.scalar(counted) or 0
+    capped = frozenset(urgency for urgency, number in found.items() if number > COUNTED_TO)
+    return CaseCounts(found | dict.fromkeys(capped, COUNTED_TO), capped)
 
 
 def _kept(session: Session, *, sites: Sequence[str] | None, device: str, leading: str) -> Sequence[Any]:

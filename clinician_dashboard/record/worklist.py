@@ -63,7 +63,8 @@ class Worklist:
         cases: By urgency, stat before routine, then the oldest first; what is signed behind.
         matching: How many cases match, at least.
         exact: Whether ``matching`` is no lower bound.
-        by_urgency: Cases of each urgency that match everything but the urgency, likewise up to a bound.
+        by_urgency: Cases of each urgency that match everything but the urgency, up to a bound.
+        capped: Urgencies of which more cases match than ``by_urgency`` says.
         by_status: Cases of each status at the wanted site, of the wanted microscope.
         simulated: Whether any case of the record is simulated.
         previous: Where the page before ends; none on the first page.
@@ -75,6 +76,7 @@ class Worklist:
     matching: int
     exact: bool
     by_urgency: dict[str, int]
+    capped: frozenset[str]
     by_status: dict[str, int]
     simulated: bool
     previous: Key | None
@@ -123,8 +125,9 @@ def read_worklist(
     return Worklist(
         cases=[rows[one.case_id] for one in shown],
         matching=counts.matching(wanted.urgency),
-        exact=counts.exact,
+        exact=counts.is_exact(wanted.urgency),
         by_urgency=counts.by_urgency,
+        capped=counts.capped,
         by_status=count_statuses(session, site=wanted.site, device=wanted.device),
         simulated=simulated,
         previous=shown[0] if shown and (more if before else after is not None or offset > 0) else None,

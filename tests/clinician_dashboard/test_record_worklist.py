@@ -84,6 +84,34 @@ def filters():
         CaseFilter(opened_before=day, status="open"),
         CaseFilter(opened_after=day, site="harbour"),
         CaseFilter(site="nowhere"),
+        CaseFilter(device="scope-2", status="claimed", site="ward"),
+        CaseFilter(device="scope-2", search="aml"),
+        CaseFilter(device="scope-1", search="cam"),
+        CaseFilter(device="scope-2", opened_after=day, urgency="high"),
+        CaseFilter(device="scope-2", claimed_by="ann"),
+        CaseFilter(device="scope-2", site="harbour"),
+        CaseFilter(site="ward", search="harb"),
+        CaseFilter(site="ward", search="cml", status="signed"),
+    )
+
+
+def matches(case, wanted):
+    """The filter once more, as plainly as it can be said."""
+    text, devices = wanted.search.lower(), case.devices.split(", ")
+    return all(
+        (
+            wanted.urgency in ("", case.urgency),
+            wanted.status not in case_filter.STATUSES
+            or wanted.status == case.status
+            or (wanted.status == "open" and case.status != "signed"),
+            wanted.site in ("", case.site),
+            not wanted.device or wanted.device in devices,
+            not wanted.claimed_by or wanted.claimed_by == case.claimed_by,
+            wanted.opened_before is None or case.opened_at < wanted.opened_before,
+            wanted.opened_after is None or case.opened_at >= wanted.opened_after,
+            any(text in name for name in (case.code.lower(), case.site, *devices))
+            or text == (case.leading or "").lower(),
+        )
     )
 
 
@@ -104,6 +132,8 @@ def test_the_index_is_walked_with_the_same_answers_as_the_few_are_picked(record,
                 str(page.following),
             )
 
+    with record.session() as session:
+        cases = session.scalars(select(CaseRow).order_by(CaseRow.place, CaseRow.opened_at, CaseRow.id)).all()
     picked = list(answers())
     monkeypatch.setattr(few_cases, "FEW", 0)
     walked = list(answers())
@@ -112,6 +142,7 @@ def test_the_index_is_walked_with_the_same_answers_as_the_few_are_picked(record,
     assert len({tuple(codes) for _, _, codes, _, _ in picked}) > 20
     for wanted, _, codes, (matching, exact, by_urgency, _), _ in picked:
         assert exact
+        assert codes == [case.code for case in cases if matches(case, wanted)], wanted
         assert matching == len(codes), wanted
         if not wanted.urgency:
             assert sum(by_urgency.values()) == matching
@@ -139,11 +170,11 @@ def test_the_order_and_what_matches_are_as_written_down(record):
         }
 
 
+@pytest.mark.parametrize("wanted", [CaseFilter(status="open", site="ward"), CaseFilter(device="scope-1")])
 @pytest.mark.parametrize("few", [1000, 0])
-def test_pages_follow_each_other_by_key_while_cases_come(record, monkeypatch, few):
+def test_pages_follow_each_other_by_key_while_cases_come(record, monkeypatch, few, wanted):
     monkeypatch.setattr(few_cases, "FEW", few)
     reader = RecordReader(record)
-    wanted = CaseFilter(status="open", site="ward")
     whole = [case.code for case in reader.worklist(wanted, limit=500).cases]
     seen, page = [], reader.worklist(wanted, limit=4)
     assert page.previous is None
