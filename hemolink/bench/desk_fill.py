@@ -14,6 +14,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from broker_config.messages import (
     CLASSES,
     DeviceState,
@@ -161,7 +163,7 @@ def _site(number: int) -> str:
 
 
 def write_base(directory: Path, *, seed: int, pictures: Sequence[bytes], tell: Callable[[str], None]) -> None:
-    """Write `BASE_CASES` cases with the record's own writer; every second one is then signed."""
+    """Write `BASE_CASES` cases with the record's own writer; some are then signed, at every microscope."""
     record = Record(f"sqlite:///{directory / DATABASE}", directory)
     record.start()
     try:
@@ -174,8 +176,9 @@ def write_base(directory: Path, *, seed: int, pictures: Sequence[bytes], tell: C
             done += len({item.case for item in batch if isinstance(item, Frame)})
             tell(f"writing the first cases: {done} of {BASE_CASES}")
         with record.transaction() as session:
-            for case_id in range(1, round(BASE_CASES * SIGNED_SHARE) + 1):
-                case = session.get_one(CaseRow, case_id * round(1 / SIGNED_SHARE))
+            ids = session.scalars(select(CaseRow.id).order_by(CaseRow.id)).all()
+            for case_id in random.Random(seed).sample(ids, round(BASE_CASES * SIGNED_SHARE)):
+                case = session.get_one(CaseRow, case_id)
                 case.status, case.signed_at = "signed", now()
         assert RecordReader(record).worklist(CaseFilter(), limit=1).matching == BASE_CASES  # noqa: S101
     finally:
