@@ -9,7 +9,7 @@ from broker_config.errors import SettingsError
 from broker_config.logs import configure
 from broker_config.process import Shutdown
 from broker_config.settings import load_settings
-from clinician_dashboard.allocator import keep_small
+from clinician_dashboard.allocator import keep_small, keep_started
 from clinician_dashboard.dashboard import Dashboard
 from clinician_dashboard.errors import DashboardError
 from clinician_dashboard.settings import Settings
@@ -38,6 +38,7 @@ def serve(path: Path, *, check_only: bool = False) -> int:
     except DashboardError as error:
         logging.getLogger(__name__).error("%s", error)  # noqa: TRY400 - the sentence says it all
         return EXIT_FAILED
+    keep_started()
     dashboard.run(shutdown.requested)
     dashboard.stop()
     return 0

@@ -108,7 +108,10 @@ class OutboxSender:
                 sent = self._send(rows)
                 if sent:
                     with self._record.transaction() as session:
-                        session.execute(delete(OutboxRow).where(OutboxRow.id.in_(sent)))
+                        for row in sent:
+                            # A later message of its key may have taken its place meanwhile, on SQLite with the same number.
+                            gone = OutboxRow.id == row.id, OutboxRow.payload == row.payload
+                            session.execute(delete(OutboxRow).where(*gone))
                 if len(sent) < len(rows):
                     return False
         except SQLAlchemyError as error:
@@ -123,9 +126,9 @@ class OutboxSender:
             self._sent_at = {key: sent for key, sent in self._sent_at.items() if at - sent < APART_S}
         return row.kind in RESTING and at - self._sent_at.get(row.key, -APART_S) < APART_S
 
-    def _send(self, rows: Sequence[OutboxRow]) -> list[int]:
-        """Publish ``rows``; return the ids of those that are done with."""
-        done: list[int] = []
+    def _send(self, rows: Sequence[OutboxRow]) -> list[OutboxRow]:
+        """Publish ``rows``; return those that are done with."""
+        done: list[OutboxRow] = []
         self._sent_at |= {row.key: time.monotonic() for row in rows if row.kind in RESTING}
         futures = [(row, self._soon(row)) for row in rows]
         for row, future in futures:
@@ -141,7 +144,7 @@ class OutboxSender:
             except (SessionError, TimeoutError):
                 future.cancel()
                 continue
-            done.append(row.id)
+            done.append(row)
         return done
 
     def _soon(self, row: OutboxRow) -> Future[Any] | None:

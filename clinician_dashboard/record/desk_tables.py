@@ -19,7 +19,21 @@ class CaseCountRow(Table):
     site: Mapped[str] = mapped_column(String(48), primary_key=True)
     urgency: Mapped[str] = mapped_column(String(10), primary_key=True)
     status: Mapped[str] = mapped_column(String(12), primary_key=True)
+    leading: Mapped[str] = mapped_column(String(10), primary_key=True, doc="empty where there is none")
     simulated: Mapped[bool] = mapped_column(primary_key=True)
+    cases: Mapped[int] = mapped_column(default=0)
+
+
+class DeviceCountRow(Table):
+    """The same by microscope; a case with frames of several is counted under each, so that these are never added up."""
+
+    __tablename__ = "device_counts"
+
+    device: Mapped[str] = mapped_column(String(48), primary_key=True)
+    site: Mapped[str] = mapped_column(String(48), primary_key=True)
+    urgency: Mapped[str] = mapped_column(String(10), primary_key=True)
+    status: Mapped[str] = mapped_column(String(12), primary_key=True)
+    leading: Mapped[str] = mapped_column(String(10), primary_key=True, doc="empty where there is none")
     cases: Mapped[int] = mapped_column(default=0)
 
 
@@ -34,13 +48,26 @@ class CaseWordRow(Table):
 
 
 class CaseDeviceRow(Table):
-    """Which microscopes a case has frames from."""
+    """Which microscopes a case has frames from, with the case's place in the order and all that is counted by microscope.
+
+    A page of one microscope is thus a range of one index, however few cases it has and however far behind they stand.
+    """
 
     __tablename__ = "case_devices"
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (
+        Index(
+            "ix_case_devices_place", "device", "place", "opened_at", "case_id", "status", "site", "leading"
+        ),
+        {"sqlite_with_rowid": False},
+    )
 
     device: Mapped[str] = mapped_column(String(48), primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"), primary_key=True, autoincrement=False)
+    place: Mapped[int]
+    opened_at: Mapped[datetime]
+    status: Mapped[str] = mapped_column(String(12))
+    site: Mapped[str] = mapped_column(String(48))
+    leading: Mapped[str] = mapped_column(String(10), doc="empty where there is none")
 
 
 class DayRow(Table):

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from broker_config.messages import now
+from clinician_dashboard.record.case_filter import CaseFilter
 from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.desk_tables import CaseWordRow
 from clinician_dashboard.record.frame_list import FrameList, list_frames
@@ -27,7 +28,7 @@ from clinician_dashboard.record.tables import (
     TallyRow,
     WorkerRow,
 )
-from clinician_dashboard.record.worklist import CaseFilter, Key, Worklist, read_worklist
+from clinician_dashboard.record.worklist import Key, Worklist, read_worklist
 from clinician_dashboard.review.tables import ReviewRow
 
 KEPT_S = 2.0

@@ -3,15 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from clinician_dashboard.record.case_summary import weight_of
 from clinician_dashboard.record.desk_tables import DayRow, ModelRow, ReadingDayRow
 from clinician_dashboard.record.tables import DiagnosisRow, FrameRow
+from clinician_dashboard.record.upsert import upsert
 
 _KEY = ("day", "site", "device", "weights_sha256")
 _SUMS = (
@@ -106,14 +105,11 @@ def add_sums(
     names: Iterable[str],
 ) -> None:
     """Add ``rows`` to what the table holds under the same keys."""
-    make: Any = sqlite.insert if session.connection().dialect.name == "sqlite" else postgresql.insert
-    statement = make(table.__table__)
-    columns = table.__table__.c
-    statement = statement.on_conflict_do_update(
-        index_elements=list(_KEY), set_={name: columns[name] + statement.excluded[name] for name in names}
-    )
-    session.connection().execute(
-        statement, [{**dict(zip(_KEY, key, strict=True)), **rows[key]} for key in sorted(rows)]
+    upsert(
+        session.connection(),
+        table,
+        [{**dict(zip(_KEY, key, strict=True)), **rows[key]} for key in sorted(rows)],
+        adding=names,
     )
 
 

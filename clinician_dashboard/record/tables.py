@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-RECORD_VERSION = 6
+RECORD_VERSION = 7
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -108,7 +108,7 @@ class CaseRow(Table):
         default=9, server_default="9", doc="in the worklist: by urgency, stat first; signed ones at the end"
     )
     decision: Mapped[str] = mapped_column(String(10), default="refer")
-    leading: Mapped[str | None] = mapped_column(String(10), default=None)
+    leading: Mapped[str | None] = mapped_column(String(10), default=None, active_history=True)
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     totals: Mapped[dict[str, Any]] = mapped_column(
         default=dict,

@@ -9,7 +9,8 @@ from fastapi import Depends, Query, Request
 
 from broker_config.messages import now
 from clinician_dashboard.case_result import URGENCIES
-from clinician_dashboard.record.worklist import CaseFilter, key_of
+from clinician_dashboard.record.case_filter import CaseFilter
+from clinician_dashboard.record.worklist import key_of
 from clinician_dashboard.web import views
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.formats import query

@@ -14,6 +14,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from broker_config.messages import (
     CLASSES,
     DeviceState,
@@ -27,8 +29,8 @@ from broker_config.messages import (
     now,
 )
 from clinician_dashboard.record import Record, RecordReader, RecordWriter
+from clinician_dashboard.record.case_filter import CaseFilter
 from clinician_dashboard.record.tables import CaseRow
-from clinician_dashboard.record.worklist import CaseFilter
 from clinician_dashboard.record.writing import words_of
 
 BASE_CASES = 1000
@@ -161,7 +163,7 @@ def _site(number: int) -> str:
 
 
 def write_base(directory: Path, *, seed: int, pictures: Sequence[bytes], tell: Callable[[str], None]) -> None:
-    """Write `BASE_CASES` cases with the record's own writer; every second one is then signed."""
+    """Write `BASE_CASES` cases with the record's own writer; some are then signed, at every microscope."""
     record = Record(f"sqlite:///{directory / DATABASE}", directory)
     record.start()
     try:
@@ -174,8 +176,9 @@ def write_base(directory: Path, *, seed: int, pictures: Sequence[bytes], tell: C
             done += len({item.case for item in batch if isinstance(item, Frame)})
             tell(f"writing the first cases: {done} of {BASE_CASES}")
         with record.transaction() as session:
-            for case_id in range(1, round(BASE_CASES * SIGNED_SHARE) + 1):
-                case = session.get_one(CaseRow, case_id * round(1 / SIGNED_SHARE))
+            ids = session.scalars(select(CaseRow.id).order_by(CaseRow.id)).all()
+            for case_id in random.Random(seed).sample(ids, round(BASE_CASES * SIGNED_SHARE)):
+                case = session.get_one(CaseRow, case_id)
                 case.status, case.signed_at = "signed", now()
         assert RecordReader(record).worklist(CaseFilter(), limit=1).matching == BASE_CASES  # noqa: S101
     finally:
@@ -205,7 +208,8 @@ def multiply(directory: Path, *, cases: int, tell: Callable[[str], None]) -> Non
             _add_copy(connection, tables, copy)
             connection.execute("commit")
             tell(f"filling: {(copy + 1) * BASE_CASES} of {cases} cases")
-        connection.execute("update case_counts set cases = cases * ?", (copies,))
+        for counts in ("case_counts", "device_counts"):
+            connection.execute(f"update {counts} set cases = cases * ?", (copies,))  # noqa: S608 - names of ours
         connection.execute("update ledgers set top = top * ?", (copies,))
         connection.execute("pragma wal_checkpoint(truncate)")
     finally:

@@ -46,6 +46,10 @@ def _code(cases: int, chance: random.Random) -> str:
     return f"HL-{chance.randrange(cases):06d}"
 
 
+def _device(chance: random.Random) -> str:
+    return f"scope-{chance.randrange(12):02d}"
+
+
 def _case(cases: int, chance: random.Random) -> str:
     number = chance.randrange(cases)
     return f"/cases/{('north', 'south', 'harbour')[number % BASE_CASES % 12 % 3]}/HL-{number:06d}"
@@ -58,7 +62,8 @@ QUESTIONS = (
     ),
     Question("worklist, signed", lambda _cases, _chance: "/?status=signed"),
     Question("worklist, one site", lambda _cases, _chance: "/?site=harbour"),
-    Question("worklist, one microscope", lambda _cases, chance: f"/?device=scope-{chance.randrange(12):02d}"),
+    Question("worklist, one microscope", lambda _cases, chance: f"/?device={_device(chance)}"),
+    Question("same, signed ones too", lambda _cases, chance: f"/?status=all&device={_device(chance)}"),
     Question("worklist, of today", lambda _cases, _chance: "/?age=day"),
     Question("search, a whole code", lambda cases, chance: f"/?status=all&q={_code(cases, chance)}"),
     Question("search, part of a code", lambda cases, chance: f"/?status=all&q={_code(cases, chance)[-4:]}"),

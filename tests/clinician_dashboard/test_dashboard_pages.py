@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from broker_config.messages import CLASSES, ModelIdentity, Quality, WorkerState
+from clinician_dashboard.record import case_counts, few_cases
 from clinician_dashboard.settings import Settings
 from clinician_dashboard.web import api
 from clinician_dashboard.web.guard import host_name
@@ -322,6 +323,23 @@ def test_what_needs_a_person_is_shown_a_page_at_a_time(place, make, eventually):
     assert desk.http.get("/attention", params={"page": 9}).text.count('class="letter"') == 10
     answer = desk.http.get("/api/v1/rejections", params={"limit": 5, "offset": 58}).json()
     assert (answer["matching"], [one["code"] for one in answer["rejections"]]) == (60, ["code_1", "code_0"])
+
+
+def test_a_number_that_was_not_counted_to_its_end_has_a_plus(place, make, eventually, monkeypatch):
+    desk, far = place
+    frames = [make.frame(f"HL-{number}") for number in range(3)]
+    far.send(*frames, *(make.diagnosis(frame, "CLL") for frame in frames))
+    eventually(lambda: desk.summary()["recorded"] == 3)
+    asked = {"q": "HL-", "status": "all"}
+
+    def chips():
+        shown = re.sub(r"<[^>]+>", " ", desk.http.get("/", params=asked).raise_for_status().text)
+        return re.findall(r"(?:All|High|Critical)\s+(\d+\+?)", shown)
+
+    assert chips() == ["3", "0", "3"]
+    monkeypatch.setattr(case_counts, "COUNTED_TO", 2)
+    monkeypatch.setattr(few_cases, "FEW", 0)
+    assert chips() == ["2+", "0", "2+"]
 
 
 def test_a_large_fleet_is_shown_a_page_at_a_time(place, another, eventually):

@@ -34,8 +34,12 @@ class Broker:
         self.connected = True
         self.heard = []
         self.answers = []
+        self.meanwhile = None
 
     def publish_soon(self, publication):
+        if self.meanwhile is not None:
+            happens, self.meanwhile = self.meanwhile, None
+            happens()
         future = Future()
         answer = self.answers.pop(0) if self.answers else None
         if answer is not None:
@@ -106,6 +110,19 @@ def test_without_a_broker_everything_waits_through_a_restart(record, broker, sen
     eventually(lambda: again.waiting() == 0)
     again.stop()
     assert broker.heard == ["HL-1"]
+
+
+def test_what_takes_the_place_of_a_message_that_is_being_sent_goes_out_too(
+    record, broker, sender, eventually
+):
+    broker.meanwhile = lambda: put(
+        record, "HL-2", key="one"
+    )  # whose row has the number of the one it replaces
+    put(record, "HL-1", key="one")
+    sender.start()
+    sender.ring()
+    eventually(lambda: broker.heard == ["HL-1", "HL-2"])
+    eventually(lambda: sender.waiting() == 0)
 
 
 def test_what_was_not_acknowledged_is_sent_again_and_what_is_refused_blocks_nobody(

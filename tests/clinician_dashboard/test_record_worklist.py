@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from clinician_dashboard.case_result import URGENCIES
-from clinician_dashboard.record import RecordReader, RecordWriter, worklist
-from clinician_dashboard.record.desk_tables import CaseCountRow, CaseDeviceRow, CaseWordRow
+from clinician_dashboard.record import RecordReader, RecordWriter, case_filter, few_cases
+from clinician_dashboard.record.case_filter import CaseFilter
 from clinician_dashboard.record.tables import CaseRow
-from clinician_dashboard.record.worklist import CaseFilter, key_of
+from clinician_dashboard.record.worklist import key_of
 from clinician_dashboard.record.writing import recount_worklist
+from tests.clinician_dashboard.desk.kept import kept_for_worklist
 from tests.clinician_dashboard.desk.maker import Maker, jpeg
 
 CASES = 45
@@ -72,7 +73,7 @@ def filters():
     for text in texts:
         yield CaseFilter(search=text)
         yield CaseFilter(search=text, status="open", urgency="critical")
-    for status in (*worklist.STATUSES, "nonsense"):
+    for status in (*case_filter.STATUSES, "nonsense"):
         yield CaseFilter(status=status)
         yield CaseFilter(status=status, site="ward", urgency="high")
     yield from (
@@ -83,6 +84,34 @@ def filters():
         CaseFilter(opened_before=day, status="open"),
         CaseFilter(opened_after=day, site="harbour"),
         CaseFilter(site="nowhere"),
+        CaseFilter(device="scope-2", status="claimed", site="ward"),
+        CaseFilter(device="scope-2", search="aml"),
+        CaseFilter(device="scope-1", search="cam"),
+        CaseFilter(device="scope-2", opened_after=day, urgency="high"),
+        CaseFilter(device="scope-2", claimed_by="ann"),
+        CaseFilter(device="scope-2", site="harbour"),
+        CaseFilter(site="ward", search="harb"),
+        CaseFilter(site="ward", search="cml", status="signed"),
+    )
+
+
+def matches(case, wanted):
+    """The filter once more, as plainly as it can be said."""
+    text, devices = wanted.search.lower(), case.devices.split(", ")
+    return all(
+        (
+            wanted.urgency in ("", case.urgency),
+            wanted.status not in case_filter.STATUSES
+            or wanted.status == case.status
+            or (wanted.status == "open" and case.status != "signed"),
+            wanted.site in ("", case.site),
+            not wanted.device or wanted.device in devices,
+            not wanted.claimed_by or wanted.claimed_by == case.claimed_by,
+            wanted.opened_before is None or case.opened_at < wanted.opened_before,
+            wanted.opened_after is None or case.opened_at >= wanted.opened_after,
+            any(text in name for name in (case.code.lower(), case.site, *devices))
+            or text == (case.leading or "").lower(),
+        )
     )
 
 
@@ -103,14 +132,17 @@ def test_the_index_is_walked_with_the_same_answers_as_the_few_are_picked(record,
                 str(page.following),
             )
 
+    with record.session() as session:
+        cases = session.scalars(select(CaseRow).order_by(CaseRow.place, CaseRow.opened_at, CaseRow.id)).all()
     picked = list(answers())
-    monkeypatch.setattr(worklist, "FEW", 0)
+    monkeypatch.setattr(few_cases, "FEW", 0)
     walked = list(answers())
     for one, other in zip(picked, walked, strict=True):
         assert one == other
     assert len({tuple(codes) for _, _, codes, _, _ in picked}) > 20
     for wanted, _, codes, (matching, exact, by_urgency, _), _ in picked:
         assert exact
+        assert codes == [case.code for case in cases if matches(case, wanted)], wanted
         assert matching == len(codes), wanted
         if not wanted.urgency:
             assert sum(by_urgency.values()) == matching
@@ -138,11 +170,11 @@ def test_the_order_and_what_matches_are_as_written_down(record):
         }
 
 
+@pytest.mark.parametrize("wanted", [CaseFilter(status="open", site="ward"), CaseFilter(device="scope-1")])
 @pytest.mark.parametrize("few", [1000, 0])
-def test_pages_follow_each_other_by_key_while_cases_come(record, monkeypatch, few):
-    monkeypatch.setattr(worklist, "FEW", few)
+def test_pages_follow_each_other_by_key_while_cases_come(record, monkeypatch, few, wanted):
+    monkeypatch.setattr(few_cases, "FEW", few)
     reader = RecordReader(record)
-    wanted = CaseFilter(status="open", site="ward")
     whole = [case.code for case in reader.worklist(wanted, limit=500).cases]
     seen, page = [], reader.worklist(wanted, limit=4)
     assert page.previous is None
@@ -165,16 +197,7 @@ def test_pages_follow_each_other_by_key_while_cases_come(record, monkeypatch, fe
 def test_counts_words_and_microscopes_are_what_a_recount_finds(record):
     def kept():
         with record.session() as session:
-            return (
-                {
-                    (r.site, r.urgency, r.status, r.simulated, r.cases)
-                    for r in session.scalars(select(CaseCountRow))
-                    if r.cases
-                },
-                {(r.word, r.case_id) for r in session.scalars(select(CaseWordRow))},
-                {(r.device, r.case_id) for r in session.scalars(select(CaseDeviceRow))},
-                {(r.id, r.place) for r in session.scalars(select(CaseRow))},
-            )
+            return kept_for_worklist(session)
 
     before = kept()
     with record.transaction() as session:

@@ -4,12 +4,12 @@ import pytest
 from sqlalchemy import select
 
 from clinician_dashboard.record import Record, RecordReader
+from clinician_dashboard.record.case_filter import CaseFilter
 from clinician_dashboard.record.case_summary import apply_result, recount
-from clinician_dashboard.record.desk_tables import CaseCountRow, CaseDeviceRow, CaseWordRow
 from clinician_dashboard.record.tables import CaseRow
-from clinician_dashboard.record.worklist import CaseFilter
 from clinician_dashboard.record.writing import recount_worklist
 from hemolink.bench import desk_fill
+from tests.clinician_dashboard.desk.kept import kept_for_worklist
 
 BASE = 20
 
@@ -36,24 +36,12 @@ def test_a_filled_record_is_what_its_own_rules_would_compute(filled):
     assert 0 < summary["pending_frames"] == summary["frames"] - summary["recorded"]
     assert reader.worklist(CaseFilter(search="HL-000059")).matching == 1
 
-    def kept(session):
-        return (
-            {
-                (r.site, r.urgency, r.status, r.simulated, r.cases)
-                for r in session.scalars(select(CaseCountRow))
-                if r.cases
-            },
-            {(r.word, r.case_id) for r in session.scalars(select(CaseWordRow))},
-            {(r.device, r.case_id) for r in session.scalars(select(CaseDeviceRow))},
-            {(r.id, r.place) for r in session.scalars(select(CaseRow))},
-        )
-
     with filled.session() as session:
-        before = kept(session)
+        before = kept_for_worklist(session)
     with filled.transaction() as session:
         recount_worklist(session)
     with filled.transaction() as session:
-        assert kept(session) == before
+        assert kept_for_worklist(session) == before
         for case in session.scalars(select(CaseRow)).all():
             was = case.totals, case.recorded, case.referred, case.urgency, case.result
             recount(session, case)
