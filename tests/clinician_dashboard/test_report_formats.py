@@ -127,6 +127,7 @@ def test_the_published_codes_are_the_ones_that_were_looked_up():
         ("92818009", "Chronic myeloid leukemia"),
         ("110004001", "Acute promyelocytic leukemia, FAB M3"),
         ("125154007", "Specimen unsatisfactory for evaluation"),
+        ("433466003", "Microscope slide"),
     }
     for code, _display in published:
         number, dash, digit = code.partition("-")
