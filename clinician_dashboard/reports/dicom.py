@@ -1,7 +1,7 @@
 """A frame as a DICOM VL Microscopic Image (PS3.3, A.32.2), made by a pure function.
 
 The picture of a baseline JPEG with subsampled colour keeps its bytes; any other picture is decoded and stored uncompressed. The patient's module holds the
-case code and says that the identity was removed. A simulated frame says SIMULATED in the patient's name, the series' description and
+case code and says that the identity was removed; slide and specimen are named by the case code too, since no other name of them is known. A simulated frame says SIMULATED in the patient's name, the series' description and
 the comments. Identifiers are UUIDs under 2.25 (PS3.5, B.2) made of names, so the same frame gives the same identifiers, and a
 structured report (`clinician_dashboard.reports.dicom_sr`) can name them without the files.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from clinician_dashboard.reports.case_report import ReportFrame
 from clinician_dashboard.reports.errors import MissingPart, ReportError
-from clinician_dashboard.reports.vocabulary import LOCAL
+from clinician_dashboard.reports.vocabulary import LOCAL, SLIDE
 from clinician_dashboard.web.words import INTENDED_USE
 
 MEDIA_TYPE = "application/dicom"
@@ -94,7 +94,6 @@ def describe(frame: ReportFrame, *, site: str, code: str, software: str, opened_
     dataset.Modality = "GM"
     dataset.SeriesInstanceUID = uid_of("series", f"{site}/{code}/{frame.device}")
     dataset.SeriesNumber = 1
-    dataset.Laterality = ""
     dataset.SeriesDescription = "SIMULATED blood smear" if simulated else "Blood smear"
     dataset.Manufacturer = "Hemolink"
     dataset.StationName = frame.device[:16]
@@ -109,11 +108,34 @@ def describe(frame: ReportFrame, *, site: str, code: str, software: str, opened_
     dataset.ImageComments = f"{'SIMULATED. ' if simulated else ''}{INTENDED_USE}"
     dataset.BurnedInAnnotation = "NO"
     dataset.AcquisitionContextSequence = []
+    _add_specimen(dataset, site=site, code=code)
     if frame.pixel_size_um:
         dataset.PixelSpacing = [
             f"{frame.pixel_size_um / 1000:.8g}"
         ] * 2  # rows, columns; millimetres on the slide
     return dataset
+
+
+def _add_specimen(dataset: Any, *, site: str, code: str) -> None:
+    """Say what was imaged (PS3.3, C.7.6.22), which is required of an image of a specimen; the preparation is not known."""
+    from pydicom.dataset import Dataset  # noqa: PLC0415
+
+    def issuer() -> Any:
+        made = Dataset()
+        made.LocalNamespaceEntityID = site
+        return made
+
+    slide, specimen = Dataset(), Dataset()
+    slide.CodeValue, slide.CodingSchemeDesignator, slide.CodeMeaning = SLIDE.code, SLIDE.table, SLIDE.display
+    specimen.SpecimenIdentifier = code
+    specimen.IssuerOfTheSpecimenIdentifierSequence = [issuer()]
+    specimen.SpecimenUID = uid_of("specimen", f"{site}/{code}")
+    specimen.SpecimenShortDescription = "Blood smear"
+    specimen.SpecimenPreparationSequence = []
+    dataset.ContainerIdentifier = code
+    dataset.IssuerOfTheContainerIdentifierSequence = [issuer()]
+    dataset.ContainerTypeCodeSequence = [slide]
+    dataset.SpecimenDescriptionSequence = [specimen]
 
 
 def _add_pixels(dataset: Any, image: bytes) -> None:

@@ -13,6 +13,7 @@ from reportlab.platypus import (  # type: ignore[import-untyped]
 from clinician_dashboard.case_result import Share
 from clinician_dashboard.reports.case_report import ReportFrame
 from clinician_dashboard.reports.page import ALARM, INK, TRACK
+from clinician_dashboard.reports.typeface import BOLD, REGULAR
 
 PICTURE_WIDTH = 29 * mm
 TALLEST = 23 * mm
@@ -77,7 +78,7 @@ class Picture(Flowable):  # type: ignore[misc]
                 fill=1,
             )
             canvas.setFillColor(HexColor("#ffffff"))
-            canvas.setFont("Helvetica-Bold", 5.5)
+            canvas.setFont(BOLD, 5.5)
             canvas.drawString(2, self.height - 5.8, self._frame.simulated)
         self._draw_scale(canvas)
 
@@ -94,5 +95,5 @@ class Picture(Flowable):  # type: ignore[misc]
         canvas.rect(self.width - max(length, 17) - 4, 1, max(length, 17) + 3, 9.5, stroke=0, fill=1)
         canvas.setFillColor(INK)
         canvas.rect(self.width - length - 2.5, 2, length, 1.4, stroke=0, fill=1)
-        canvas.setFont("Helvetica", 5.5)
+        canvas.setFont(REGULAR, 5.5)
         canvas.drawRightString(self.width - 2.5, 4.8, label)

@@ -71,8 +71,8 @@ FORMATS: Mapping[str, _Format] = {
 
 
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
-    "pdf": ("reportlab", "PIL"),
-    "fhir.json": ("reportlab", "PIL", "fhir"),
+    "pdf": ("reportlab", "fontpkg_fira_sans", "PIL"),
+    "fhir.json": ("reportlab", "fontpkg_fira_sans", "PIL", "fhir"),
     "hl7": ("hl7apy",),
     "sr.dcm": ("pydicom", "highdicom"),
 }

@@ -1,8 +1,8 @@
 """The page of the PDF report, on A4. Only `clinician_dashboard.reports.pdf` imports this, and only when it is asked for one.
 
 Page one: what it is (preliminary, decision support, SIMULATED), the case, the result with its intervals, the reasons to refer, the
-models. Page two: the frames with their pictures and where the model looked, and the place for a signature. Helvetica is not
-embedded (every reader has it); a character that it lacks becomes a question mark.
+models. Page two: the frames with their pictures and where the model looked, and the place for a signature. A letter
+that the typeface lacks becomes a question mark.
 """
 
 import io

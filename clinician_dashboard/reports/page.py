@@ -11,6 +11,7 @@ from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
 
 from clinician_dashboard.reports.case_report import CaseReport
 from clinician_dashboard.reports.telling import intended_use
+from clinician_dashboard.reports.typeface import BOLD, REGULAR, printable
 
 WIDTH, HEIGHT = A4
 MARGIN = 16 * mm
@@ -47,7 +48,7 @@ class NumberedCanvas(Canvas):  # type: ignore[misc]
         pages = self._pages
         for number, page in enumerate(pages, 1):
             self.__dict__.update(page)
-            self.setFont("Helvetica", 7.5)
+            self.setFont(REGULAR, 7.5)
             self.setFillColor(SOFT)
             self.drawRightString(WIDTH - MARGIN, 9 * mm, f"Page {number} of {len(pages)}")
             super().showPage()
@@ -62,7 +63,7 @@ def draw_page(canvas: Canvas, report: CaseReport) -> None:
         canvas.translate(WIDTH / 2, HEIGHT / 2 - 10 * mm)
         canvas.rotate(54)
         canvas.setFillColor(WATERMARK)
-        canvas.setFont("Helvetica-Bold", 104)
+        canvas.setFont(BOLD, 104)
         canvas.drawCentredString(0, -36, "SIMULATED")
         canvas.restoreState()
     canvas.setFillColor(ALARM if report.simulated else BAND)
@@ -72,25 +73,25 @@ def draw_page(canvas: Canvas, report: CaseReport) -> None:
         canvas,
         intended_use(report),
         at=(MARGIN, HEIGHT - 7.6 * mm),
-        font=("Helvetica-Bold", 9.5),
+        font=(BOLD, 9.5),
         room=INNER - (24 * mm if report.simulated else 0),
     )
-    canvas.setFont("Helvetica-Bold", 9.5)
+    canvas.setFont(BOLD, 9.5)
     if report.simulated:
         canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 7.6 * mm, "SIMULATED")
     canvas.setFillColor(SOFT)
-    canvas.setFont("Helvetica", 8.5)
+    canvas.setFont(REGULAR, 8.5)
     made = f"version {report.version}, made {utc(report.made_at)}"
     if report.signature is not None and report.signature.superseded_by is not None:
         made = f"SUPERSEDED by version {report.signature.superseded_by}; {made}"
     canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 21 * mm, made)
     canvas.setFillColor(INK)
-    room = INNER - canvas.stringWidth(made, "Helvetica", 8.5) - 4 * mm
+    room = INNER - canvas.stringWidth(made, REGULAR, 8.5) - 4 * mm
     _draw_fitting(
         canvas,
         f"Blood smear, {report.status} report: {plain(report.code)}",
         at=(MARGIN, HEIGHT - 21 * mm),
-        font=("Helvetica-Bold", 12.5),
+        font=(BOLD, 12.5),
         room=room,
     )
     canvas.setFillColor(SOFT)
@@ -105,7 +106,7 @@ def draw_page(canvas: Canvas, report: CaseReport) -> None:
         f"{simulated}{plain(report.site)} / {plain(report.code)}, version {report.version}. {signed}. "
         f"Hemolink {plain(report.software)}",
         at=(MARGIN, 9 * mm),
-        font=("Helvetica", 7.5),
+        font=(REGULAR, 7.5),
         room=INNER - 20 * mm,
     )
     canvas.restoreState()
@@ -121,9 +122,9 @@ def _draw_fitting(
 
 
 def plain(text: str) -> str:
-    """Return a text in the characters that Helvetica has; others become question marks."""
+    """Return a text in one line, in the letters that the typeface has; others become question marks."""
     text = "".join(one if one.isprintable() or one == "\u202f" else " " for one in text)
-    return text.replace("\u202f", "\u00a0").encode("cp1252", "replace").decode("cp1252")
+    return printable(text.replace("\u202f", "\u00a0"))
 
 
 def inert(text: str) -> str:

@@ -8,6 +8,7 @@ from clinician_dashboard.reports.errors import MissingPart
 MEDIA_TYPE = "application/pdf"
 PICTURED = 8
 """Frames with pictures: they fill one page."""
+_PACKAGES = {"reportlab": "reportlab", "fontpkg_fira_sans": "fontpkg-fira-sans"}
 
 
 def pictured_frames(report: CaseReport) -> tuple[ReportFrame, ...]:
@@ -23,12 +24,16 @@ def case_pdf(report: CaseReport, images: Mapping[str, bytes]) -> bytes:
         images: Of `pictured_frames`, by frame id; a missing or unreadable one is said to be missing.
 
     Raises:
-        MissingPart: If reportlab or Pillow is not installed.
+        MissingPart: If reportlab, its typeface (fontpkg-fira-sans) or Pillow is not installed.
     """
     try:
         from clinician_dashboard.reports.layout import draw  # noqa: PLC0415 - reportlab takes half a second
+        from clinician_dashboard.reports.typeface import register  # noqa: PLC0415
+
+        register()
     except ImportError as error:
-        if (error.name or "").partition(".")[0] != "reportlab":
+        package = _PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
             raise
-        raise MissingPart("PDF needs the package reportlab: install the extra hemolink[reports]") from None
+        raise MissingPart(f"PDF needs the package {package}: install the extra hemolink[reports]") from None
     return draw(report, pictured_frames(report), images)

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import sys
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from hl7apy.parser import parse_message
 from clinician_dashboard.reports import fhir, hl7, pdf, pictures, vocabulary
 from clinician_dashboard.reports.case_report import choose_frames
 from clinician_dashboard.reports.errors import InvalidReport, MissingPart
-from tests.clinician_dashboard.report_cases import CASES, MODEL, frame, image, report
+from tests.clinician_dashboard.report_cases import CASES, MODEL, frame, image, report, signature
 
 
 @pytest.fixture(params=CASES)
@@ -127,6 +128,7 @@ def test_the_published_codes_are_the_ones_that_were_looked_up():
         ("92818009", "Chronic myeloid leukemia"),
         ("110004001", "Acute promyelocytic leukemia, FAB M3"),
         ("125154007", "Specimen unsatisfactory for evaluation"),
+        ("433466003", "Microscope slide"),
     }
     for code, _display in published:
         number, dash, digit = code.partition("-")
@@ -218,6 +220,32 @@ def test_the_pdf_holds_result_interval_models_and_the_same_bytes_twice():
     assert sum(len(page.images) for page in reader.pages) == 16
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Zażółć gęślą jaźń",
+        "Příliš žluťoučký kůň",
+        "Pijamalı hasta yağız şoföre çabucak güvendi, İĞDIR",  # noqa: RUF001 - Turkish has a letter without a dot
+        "Ξεσκεπάζω την ψυχοφθόρα βδελυγμία ἀρχῇ",
+        "Съешь же ещё этих булок, ґедзь, ћирилица",
+        "Bạch cầu cấp dòng tủy, nghi ngờ",
+        "Árvíztűrő tükörfúrógép, ģirts, ąžuolas",
+    ],
+)
+def test_names_and_comments_print_in_their_own_letters(words):
+    case = report(
+        [frame(1)],
+        signature=signature(name=words, comment=unicodedata.normalize("NFD", words) + " 甲"),
+    )
+    paper = pdf.case_pdf(case, {})
+    text = " ".join(words_of(paper))
+    assert f"{words} ?" in text
+    assert f"Signed by {words}" in text
+    fonts = pypdf.PdfReader(io.BytesIO(paper)).pages[0]["/Resources"]["/Font"]
+    embedded = [one.get_object() for one in fonts.values()]
+    assert all("/FontFile2" in one["/FontDescriptor"] for one in embedded if "/FontDescriptor" in one)
+
+
 @pytest.mark.parametrize("broken", [b"", b"no image", image()[:200], b"\x89PNG\r\n\x1a\n" + bytes(50)])
 def test_a_damaged_image_leaves_a_page_that_says_so(broken):
     case = report([frame(1)])
@@ -247,6 +275,7 @@ def test_frames_are_chosen_for_and_against():
     ("module", "make"),
     [
         ("reportlab", lambda case: pdf.case_pdf(case, {})),
+        ("fontpkg_fira_sans", lambda case: pdf.case_pdf(case, {})),
         ("PIL", lambda _case: pictures.thumbnails(image(), (), width=100)),
         ("fhir", lambda case: fhir.check_bundle(fhir.fhir_bundle(case, "r4b"), "r4b")),
         ("hl7apy", lambda case: hl7.check_message(hl7.oru_message(case))),
@@ -254,6 +283,7 @@ def test_frames_are_chosen_for_and_against():
 )
 def test_a_missing_library_is_named_with_the_extra_that_brings_it(module, make, monkeypatch):
     case = CASES["critical"]()
+    monkeypatch.setattr("reportlab.pdfbase.pdfmetrics._fonts", {})  # as in a new process
     for name in list(sys.modules):
         if name.partition(".")[0] == module or name == "clinician_dashboard.reports.layout":
             monkeypatch.delitem(sys.modules, name)

@@ -67,7 +67,7 @@ def test_what_is_signed_is_what_every_format_says_and_what_arrives(place, endpoi
         text = words_of(desk.sign_in(role).get(f"{CASE}/report.pdf"))
         assert "final report" in text
         assert signed["sha256"] in text
-        assert "Smudge cells; see ?." in text  # Helvetica has no such letter
+        assert "Smudge cells; see ?." in text  # the typeface has no such letter
         assert late.frame_id not in text
     assert desk.sign_in("admin").get(f"{CASE}/report.pdf").status_code == 403
     assert desk.stranger().get(f"{CASE}/report.pdf").status_code == 401

@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from dicom_validator.validator.dicom_file_validator import DicomFileValidator
 from highdicom import sr
+from pydicom.datadict import keyword_for_tag
 
 from clinician_dashboard.reports import dicom_sr
 from clinician_dashboard.reports.dicom import dicom_image
@@ -170,18 +171,80 @@ def test_dicom_validator_finds_no_error(name, validator, tmp_path):
         assert findings(validator, content, tmp_path) == []
 
 
-def test_dicom_validator_would_find_one(validator, tmp_path):
-    for name, content in (
-        ("Modality", dicom_sr.structured_report(CASES["critical"]())),
-        (
-            "ImageType",
-            dicom_image(
-                CASES["critical"]().frames[0], image(), site="ward", code="x", software="1", opened_at=START
-            ),
-        ),
-    ):
-        file = pydicom.dcmread(io.BytesIO(content))
-        delattr(file, name)
-        held = io.BytesIO()
-        file.save_as(held)
-        assert findings(validator, held.getvalue(), tmp_path) != []
+def items(content):
+    for item in content:
+        yield item
+        yield from items(item.get("ContentSequence", ()))
+
+
+def first(file, value_type):
+    return next(one for one in items(file.ContentSequence) if one.get("ValueType") == value_type)
+
+
+# What an item holds hangs on its value type (PS3.3, table C.17-5 and the macros of C.18), and a code on its length (table 8.8-1).
+SR_BROKEN = {
+    "Modality": lambda file: delattr(file, "Modality"),
+    "VerifyingObserverSequence": lambda file: delattr(file, "VerifyingObserverSequence"),
+    "DeidentificationMethod": lambda file: delattr(file, "DeidentificationMethod"),
+    "CompletionFlag": lambda file: setattr(file, "CompletionFlag", "NEARLY"),
+    "ConceptNameCodeSequence": lambda file: delattr(file, "ConceptNameCodeSequence"),
+    "ValueType": lambda file: setattr(first(file, "TEXT"), "ValueType", "PROSE"),
+    "RelationshipType": lambda file: delattr(first(file, "TEXT"), "RelationshipType"),
+    "TextValue": lambda file: delattr(first(file, "TEXT"), "TextValue"),
+    "PersonName": lambda file: delattr(first(file, "PNAME"), "PersonName"),
+    "UID": lambda file: delattr(first(file, "UIDREF"), "UID"),
+    "MeasuredValueSequence": lambda file: delattr(first(file, "NUM"), "MeasuredValueSequence"),
+    "MeasurementUnitsCodeSequence": lambda file: delattr(
+        first(file, "NUM").MeasuredValueSequence[0], "MeasurementUnitsCodeSequence"
+    ),
+    "ConceptCodeSequence": lambda file: delattr(first(file, "CODE"), "ConceptCodeSequence"),
+    "CodingSchemeDesignator": lambda file: delattr(
+        first(file, "CODE").ConceptCodeSequence[0], "CodingSchemeDesignator"
+    ),
+    "CodeValue": lambda file: delattr(first(file, "CODE").ConceptCodeSequence[0], "CodeValue"),
+    "ReferencedSOPSequence": lambda file: delattr(first(file, "IMAGE"), "ReferencedSOPSequence"),
+    "ContinuityOfContent": lambda file: delattr(first(file, "CONTAINER"), "ContinuityOfContent"),
+    # Of another value type, so not allowed here.
+    "NumericValueQualifierCodeSequence": lambda file: setattr(
+        first(file, "TEXT"), "NumericValueQualifierCodeSequence", []
+    ),
+}
+IMAGE_BROKEN = {
+    "ImageType": lambda file: delattr(file, "ImageType"),
+    "DeidentificationMethod": lambda file: delattr(file, "DeidentificationMethod"),
+    "PlanarConfiguration": lambda file: delattr(file, "PlanarConfiguration"),
+    "CodeValue": lambda file: delattr(file.ContainerTypeCodeSequence[0], "CodeValue"),
+    "BurnedInAnnotation": lambda file: setattr(file, "BurnedInAnnotation", "PERHAPS"),
+    "SpecimenDescriptionSequence": lambda file: delattr(file, "SpecimenDescriptionSequence"),
+    "LocalNamespaceEntityID": lambda file: delattr(
+        file.IssuerOfTheContainerIdentifierSequence[0], "LocalNamespaceEntityID"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(validator, tmp_path_factory):
+    """A report and an image in which the validator finds nothing."""
+    frame = CASES["critical"]().frames[0]
+    made = {
+        "report": dicom_sr.structured_report(SIGNED["final"]()),
+        "image": dicom_image(frame, image(), site="ward", code="x", software="1", opened_at=START),
+    }
+    assert [findings(validator, one, tmp_path_factory.mktemp("whole")) for one in made.values()] == [[], []]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword"),
+    [*(("report", keyword) for keyword in SR_BROKEN), *(("image", keyword) for keyword in IMAGE_BROKEN)],
+)
+def test_dicom_validator_finds_what_is_broken(kind, keyword, whole, validator, tmp_path):
+    file = pydicom.dcmread(io.BytesIO(whole[kind]))
+    {"report": SR_BROKEN, "image": IMAGE_BROKEN}[kind][keyword](file)
+    held = io.BytesIO()
+    file.save_as(held)
+    found = {
+        keyword_for_tag(f"0x{tag.rpartition('(')[2][:-1].replace(',', '')}")
+        for _module, tag, _error in findings(validator, held.getvalue(), tmp_path)
+    }
+    assert keyword in found
