@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 CHEAP_S = 0.05
+LONGEST_S = 5.0
 
 
 class Memo(Generic[T]):
@@ -14,7 +15,8 @@ class Memo(Generic[T]):
 
     Args:
         kept_s: How long an answer is used, in seconds.
-        times_its_cost: An answer that took more than 0.05 s is used for so many times as long.
+        times_its_cost: An answer that took more than 0.05 s is used for so many times as long, but for no more than 5 s: on a
+            machine that is busy with other things every answer is slow, and figures that stand still look like a fault.
         clock: Returns seconds that never go back.
     """
 
@@ -35,7 +37,8 @@ class Memo(Generic[T]):
                 return self._answer[0]
             value = compute()
             cost = self._clock() - began
-            kept_s = max(self._kept_s, cost * self._times if cost > CHEAP_S else 0.0)
+            dear_s = min(LONGEST_S, cost * self._times) if cost > CHEAP_S else 0.0
+            kept_s = max(self._kept_s, dear_s)
             self._answer = (value, self._clock() + kept_s)
             return value
 

@@ -179,7 +179,7 @@ class FarEnd:
         """Publish any bytes on any topic."""
         self.session.publish(Publication(topic, payload, correlation_data=frame_id.encode() or None))
 
-    def wait(self, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    def wait(self, condition: Callable[[], object], timeout_s: float = 30.0) -> None:
         """Wait for something to be heard."""
         with self._changed:
             assert self._changed.wait_for(condition, timeout_s), self.heard()

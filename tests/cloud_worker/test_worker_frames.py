@@ -62,12 +62,11 @@ def test_batches_form_by_size_and_stat_goes_first(mosquitto_broker, fakes, start
         assert model.entered.wait(10)
         for value in range(20, 34):
             far.send(fakes.make_frame(value))
+        until(lambda: len(running.worker._pipeline._ready) == 8)  # two batches of routine frames: all places
         far.send(fakes.make_frame(200, priority="stat"))
         far.send(fakes.make_frame(201, priority="stat"))
         until(lambda: running.worker.status()["taken"] == 17)
-        until(
-            lambda: len(running.worker._pipeline._ready) == 10
-        )  # two batches of routine frames, and the stat ones
+        until(lambda: len(running.worker._pipeline._ready) == 10)  # those, and the stat ones above the bound
         model.gate.set()
         far.wait(lambda: len(far.diagnoses) == 17)
         assert model.batches[:2] == [[1], [200, 201, 20, 21]]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 
-def eventually(true: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> Any:
+def eventually(true: Callable[[], Any], *, within_s: float = 30.0, what: str = "") -> Any:
     """Wait until ``true()`` is, and return it."""
     deadline = time.monotonic() + within_s
     while True:
