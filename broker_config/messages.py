@@ -363,6 +363,9 @@ class CaseUpdate(Message):
     status: Literal["preliminary"] = "preliminary"
     decision: Decision
     urgency: Literal["critical", "high", "refer", "routine", "waiting"]
+    raised_by_reader: bool = Field(
+        default=False, description="critical by a reader's word alone; all else here is the model's"
+    )
     leading: DiseaseClass | None = None
     shares: dict[DiseaseClass, ClassShare] = Field(default_factory=dict)
     counted: Count

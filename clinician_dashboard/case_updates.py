@@ -61,6 +61,7 @@ def update_of(case: CaseRow, *, by: str) -> CaseUpdate:
         revision=case.revision,
         decision=case.decision,
         urgency=case.urgency,
+        raised_by_reader=case.raised_by_reader,
         leading=case.leading,
         shares=result["shares"],
         counted=result["counted"],

@@ -118,6 +118,7 @@ class Dashboard:
         )
         """What may be done with a case."""
         self.review.on_signed.append(self._post.signed)
+        self.review.on_moved.append(updates)
         self._reader = RecordReader(self._record)
         self._models = ModelStops(
             self._record,

@@ -163,7 +163,7 @@ def read_worklist(
         exact=exact,
         by_urgency=by_urgency,
         by_status={
-            status: sum(row.cases for row in at_site if _is_of(row.status, status)) for status in STATUSES
+            status: sum(row.cases for row in at_site if is_of(row.status, status)) for status in STATUSES
         },
         simulated=any(row.simulated for row in counts),
         previous=shown[0].key if shown and (more if before else after is not None or offset > 0) else None,
@@ -175,7 +175,9 @@ def read_worklist(
 class _Asked:
     """A filter, with what its search means in this record."""
 
-    def __init__(self, session: Session, wanted: CaseFilter, *, sites: Sequence[str]) -> None:
+    def __init__(
+        self, session: Session, wanted: CaseFilter, *, sites: Sequence[str], classes: bool = True
+    ) -> None:
         self._session = session
         self.wanted = wanted
         self.sites = sites
@@ -189,7 +191,8 @@ class _Asked:
             self.search_devices = sorted(
                 set(session.scalars(select(LedgerRow.device).where(named).limit(MOST_NAMES)))
             )
-            self.search_class = self.part if self.part == "healthy" else self.part.upper()
+            if classes:
+                self.search_class = self.part if self.part == "healthy" else self.part.upper()
 
     @property
     def plain(self) -> bool:
@@ -224,10 +227,9 @@ class _Asked:
     def _found(self) -> list[ColumnElement[bool]]:
         if not self.part:
             return []
-        found: list[ColumnElement[bool]] = [
-            func.lower(CaseRow.code).contains(self.part, autoescape=True),
-            _walked(CaseRow.leading) == self.search_class,
-        ]
+        found: list[ColumnElement[bool]] = [func.lower(CaseRow.code).contains(self.part, autoescape=True)]
+        if self.search_class:
+            found.append(_walked(CaseRow.leading) == self.search_class)
         if self.search_sites:
             found.append(_walked(CaseRow.site).in_(self.search_sites))
         if self.search_devices:
@@ -291,7 +293,7 @@ class _Asked:
         ).all()
         tests: list[Callable[[Any], bool]] = []
         if wanted.status in STATUSES:
-            tests.append(lambda row: _is_of(row.status, wanted.status))
+            tests.append(lambda row: is_of(row.status, wanted.status))
         if wanted.site:
             tests.append(lambda row: row.site == wanted.site)
         if wanted.device:
@@ -313,6 +315,11 @@ class _Asked:
                 )
             )
         return [row for row in rows if all(test(row) for test in tests)]
+
+
+def condition(session: Session, wanted: CaseFilter, *, sites: Sequence[str]) -> ColumnElement[bool]:
+    """Return a filter as a condition that asks nothing of what the model says: neither the urgency nor the class."""
+    return _Asked(session, wanted, sites=sites, classes=False).where(urgency="")
 
 
 def _pick(
@@ -376,7 +383,7 @@ def _count(
                 for row in counts
                 if row.urgency == urgency
                 and wanted.site in ("", row.site)
-                and (wanted.status not in STATUSES or _is_of(row.status, wanted.status))
+                and (wanted.status not in STATUSES or is_of(row.status, wanted.status))
             )
             for urgency in URGENCIES
         }
@@ -412,7 +419,8 @@ def _places(status: str, urgency: str) -> list[ColumnElement[bool]]:
     return [or_(*(CaseRow.place.between(span + first, span + last) for span in spans))]
 
 
-def _is_of(status: str, wanted: str) -> bool:
+def is_of(status: str, wanted: str) -> bool:
+    """Return whether a case's status is one of those that ``wanted`` names."""
     return status != "signed" if wanted == "open" else status == wanted
 
 

@@ -138,7 +138,7 @@ def _content(
         },
         "model": {
             "headline": headline(case),
-            "urgency": case.urgency,
+            "urgency": case.model_urgency,
             "decision": case.decision,
             "leading": case.leading,
             "shares": {
