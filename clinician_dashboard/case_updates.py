@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from broker_config.messages import CaseUpdate
+from broker_config.desk_messages import CaseUpdate
 from clinician_dashboard.outbox.tables import OutboxRow
 from clinician_dashboard.record.tables import CaseRow
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from importlib import metadata
 
 from broker_config.delivery import Publication, publication
-from broker_config.messages import ModelIdentity, Presence, WorkerState, now
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import ModelIdentity, Presence, now
 from broker_config.topics import Topics
 
 logger = logging.getLogger(__name__)

@@ -14,18 +14,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from broker_config.messages import (
-    CLASSES,
-    DeviceState,
-    Diagnosis,
-    Frame,
-    Message,
-    ModelIdentity,
-    Quality,
-    Timings,
-    WorkerState,
-    now,
-)
+from broker_config.device_messages import DeviceState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import CLASSES, Diagnosis, Frame, Message, ModelIdentity, Quality, Timings, now
 from clinician_dashboard.record import Record, RecordReader, RecordWriter
 from clinician_dashboard.record.tables import CaseRow
 from clinician_dashboard.record.worklist import CaseFilter

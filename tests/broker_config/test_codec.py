@@ -11,24 +11,19 @@ import pytest
 from broker_config.cbor_profile import check
 from broker_config.codec import MAX_JSON_BYTES, decode, encode
 from broker_config.delivery import DELIVERY, publication
+from broker_config.desk_messages import Alert, CaseUpdate, Review
+from broker_config.device_messages import Command, CommandResponse, DeviceState
 from broker_config.errors import DecodeError, UnknownVersion
+from broker_config.fleet_messages import FleetModel, WorkerState
 from broker_config.messages import (
     CLASSES,
-    Alert,
-    CaseUpdate,
-    Command,
-    CommandResponse,
-    DeviceState,
     Diagnosis,
-    FleetModel,
     Frame,
     Message,
     ModelIdentity,
     Quality,
     Receipt,
     Rejection,
-    Review,
-    WorkerState,
     new_frame_id,
     now,
 )

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from broker_config.cbor_profile import MAX_DEPTH, MAX_ITEMS
 from broker_config.codec import MAX_JSON_BYTES, decode, encode
+from broker_config.device_messages import Command
 from broker_config.errors import DecodeError, TopicError, UnknownVersion
-from broker_config.messages import SCHEMA_VERSION, Command, Frame, Message
+from broker_config.messages import SCHEMA_VERSION, Frame, Message
 from broker_config.roles import ROLES, Member, rules
 from broker_config.topics import TopicName, Topics
 from tests.broker_config.contract_strategies import (

@@ -5,8 +5,9 @@ from concurrent.futures import Future
 import pytest
 from sqlalchemy import select
 
+from broker_config.desk_messages import Alert
 from broker_config.errors import NotConnected, PublishRefused
-from broker_config.messages import Alert, now
+from broker_config.messages import now
 from broker_config.topics import Topics
 from clinician_dashboard.outbox import enqueue
 from clinician_dashboard.outbox.sender import OutboxSender

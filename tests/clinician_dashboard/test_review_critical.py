@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from broker_config.messages import Alert
+from broker_config.desk_messages import Alert
 from clinician_dashboard.outbox.tables import OutboxRow
 from clinician_dashboard.record.case_summary import note_suspicion
 from clinician_dashboard.record.worklist import CaseFilter, read_worklist

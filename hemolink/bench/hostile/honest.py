@@ -9,7 +9,7 @@ from typing import Any
 
 import cbor2
 
-from broker_config import messages
+from broker_config import device_messages, fleet_messages, messages
 from broker_config.topics import Topics
 from hemolink.bench.hostile.shot import DEVICE, ROOT, SITE, hexadecimal
 
@@ -29,11 +29,11 @@ TYPES: Mapping[str, type[messages.Message]] = {
     "diagnosis": messages.Diagnosis,
     "receipt": messages.Receipt,
     "rejected": messages.Rejection,
-    "state": messages.DeviceState,
-    "worker-state": messages.WorkerState,
-    "fleet-model": messages.FleetModel,
-    "command": messages.Command,
-    "response": messages.CommandResponse,
+    "state": device_messages.DeviceState,
+    "worker-state": fleet_messages.WorkerState,
+    "fleet-model": fleet_messages.FleetModel,
+    "command": device_messages.Command,
+    "response": device_messages.CommandResponse,
 }
 _TOPICS = Topics(ROOT)
 _WEIGHTS = (30, 14, 16, 8, 8, 8, 3, 13, 1)
