@@ -140,6 +140,15 @@ _ROWS = (
         retain=True,
         why="retained, so that a worker that starts later serves the same model",
     ),
+    Delivery(
+        "fleet-stops",
+        fleet_messages.FleetStops,
+        ("dashboard",),
+        ("worker", "operator"),
+        retain=True,
+        why="told from an outbox and at each connection; retained, so that a worker that starts later refers what a stopped model "
+        "reads; a dashboard of one site may not stop a model for all",
+    ),
 )
 
 DELIVERY: Mapping[TopicKind, Delivery] = MappingProxyType({row.kind: row for row in _ROWS})

@@ -144,12 +144,17 @@ class OutboxSender:
             done.append(row.id)
         return done
 
+    def _topic(self, row: OutboxRow) -> str:
+        if row.kind == "fleet-stops":
+            return self._topics.fleet_stops()
+        topic: str = getattr(self._topics, row.kind)(row.site, row.device)
+        return topic
+
     def _soon(self, row: OutboxRow) -> Future[Any] | None:
         try:
             delivery = DELIVERY[row.kind]  # type: ignore[index]
             message = delivery.message.model_validate_json(row.payload)
-            topic: str = getattr(self._topics, row.kind)(row.site, row.device)
-            return self._publisher().publish_soon(publication(topic, message))
+            return self._publisher().publish_soon(publication(self._topic(row), message))
         except (KeyError, ValueError, AttributeError, TopicError):
             logger.exception("a message in the outbox cannot be sent by this release, it is dropped")
             failed: Future[Any] = Future()

@@ -14,7 +14,7 @@ from broker_config.delivery import DELIVERY, publication
 from broker_config.desk_messages import Alert, CaseUpdate, Review
 from broker_config.device_messages import Command, CommandResponse, DeviceState
 from broker_config.errors import DecodeError, UnknownVersion
-from broker_config.fleet_messages import FleetModel, WorkerState
+from broker_config.fleet_messages import FleetModel, FleetStops, ModelStop, WorkerState
 from broker_config.messages import (
     CLASSES,
     Diagnosis,
@@ -111,6 +111,13 @@ def one_of_each() -> list[Message]:
         CommandResponse(request_id=new_frame_id(), verb="status", ok=True, state=state, at=now()),
         WorkerState(worker="w1", pool="p", presence="draining", birth=0, at=now(), frames_per_s=1.25),
         FleetModel(name="resnet34", version="1", weights_sha256=SHA, at=now()),
+        FleetStops(
+            stops=(
+                ModelStop(weights_sha256=SHA, name="resnet34", version="1", reason="drift", stopped_at=now()),
+            ),
+            at=now(),
+            by="desk",
+        ),
         CaseUpdate(
             case="A-1",
             site="clinic",
