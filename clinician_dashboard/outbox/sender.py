@@ -108,7 +108,13 @@ class OutboxSender:
                 sent = self._send(rows)
                 if sent:
                     with self._record.transaction() as session:
-                        session.execute(delete(OutboxRow).where(OutboxRow.id.in_(sent)))
+                        for row in sent:
+                            # SQLite gives a number again: a later word of the same key may bear that of the one just sent.
+                            session.execute(
+                                delete(OutboxRow).where(
+                                    OutboxRow.id == row.id, OutboxRow.payload == row.payload
+                                )
+                            )
                 if len(sent) < len(rows):
                     return False
         except SQLAlchemyError as error:
@@ -123,9 +129,9 @@ class OutboxSender:
             self._sent_at = {key: sent for key, sent in self._sent_at.items() if at - sent < APART_S}
         return row.kind in RESTING and at - self._sent_at.get(row.key, -APART_S) < APART_S
 
-    def _send(self, rows: Sequence[OutboxRow]) -> list[int]:
-        """Publish ``rows``; return the ids of those that are done with."""
-        done: list[int] = []
+    def _send(self, rows: Sequence[OutboxRow]) -> list[OutboxRow]:
+        """Publish ``rows``; return those that are done with."""
+        done: list[OutboxRow] = []
         self._sent_at |= {row.key: time.monotonic() for row in rows if row.kind in RESTING}
         futures = [(row, self._soon(row)) for row in rows]
         for row, future in futures:
@@ -141,7 +147,7 @@ class OutboxSender:
             except (SessionError, TimeoutError):
                 future.cancel()
                 continue
-            done.append(row.id)
+            done.append(row)
         return done
 
     def _topic(self, row: OutboxRow) -> str:

@@ -132,3 +132,23 @@ def test_of_one_key_only_the_latest_goes_out(record, broker, sender, eventually)
     sender.ring()
     eventually(lambda: sender.waiting() == 0)
     assert broker.heard == ["HL-3"]
+
+
+def test_a_later_word_that_replaces_one_on_its_way_is_sent_too(record, broker, sender, eventually):
+    put(record, "HL-1", key="case:HL-1")
+    first, publish = Future(), broker.publish_soon
+
+    def hold(publication):
+        done = publish(publication)
+        return first if len(broker.heard) == 1 else done
+
+    broker.publish_soon = hold
+    sender.start()
+    eventually(lambda: broker.heard == ["HL-1"], what="the first word is on its way")
+    (old,) = waiting(record)
+    put(record, "HL-2", key="case:HL-1")  # takes its place, and in SQLite its number
+    (new,) = waiting(record)
+    assert new.id == old.id
+    first.set_result(None)
+    eventually(lambda: waiting(record) == [], what="the outbox is empty")
+    assert broker.heard == ["HL-1", "HL-2"]
