@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import cbor2
 from pydantic import BaseModel, ValidationError
 
-from broker_config import cbor_profile, messages
+from broker_config import cbor_profile, desk_messages, device_messages, fleet_messages, messages
 from broker_config.errors import DecodeError, UnknownVersion
 from broker_config.messages import SCHEMA_VERSION, Frame, Message
 
@@ -23,7 +23,8 @@ M = TypeVar("M", bound=Message)
 
 _FIELD_NAMES = frozenset(
     name
-    for model in vars(messages).values()
+    for module in (messages, device_messages, fleet_messages, desk_messages)
+    for model in vars(module).values()
     if isinstance(model, type) and issubclass(model, BaseModel)
     for name in model.model_fields
 ) | frozenset(messages.CLASSES)

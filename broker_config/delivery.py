@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from broker_config import messages
+from broker_config import desk_messages, device_messages, fleet_messages, messages
 from broker_config.codec import CBOR, JSON, encode
 from broker_config.topics import TopicKind
 
@@ -77,7 +77,7 @@ _ROWS = (
     ),
     Delivery(
         "case",
-        messages.CaseUpdate,
+        desk_messages.CaseUpdate,
         ("dashboard",),
         ("operator",),
         expiry_s=86_400,
@@ -86,14 +86,14 @@ _ROWS = (
     ),
     Delivery(
         "review",
-        messages.Review,
+        desk_messages.Review,
         ("dashboard",),
         ("edge", "operator"),
         why="told from an outbox until acknowledged; the signed version itself stays in the record",
     ),
     Delivery(
         "alert",
-        messages.Alert,
+        desk_messages.Alert,
         ("dashboard",),
         ("operator",),
         expiry_s=86_400,
@@ -101,7 +101,7 @@ _ROWS = (
     ),
     Delivery(
         "state",
-        messages.DeviceState,
+        device_messages.DeviceState,
         ("edge",),
         ("dashboard", "worker", "operator", "edge"),
         retain=True,
@@ -110,7 +110,7 @@ _ROWS = (
     ),
     Delivery(
         "command",
-        messages.Command,
+        device_messages.Command,
         ("operator", "dashboard"),
         ("edge",),
         expiry_s=30,
@@ -118,7 +118,7 @@ _ROWS = (
     ),
     Delivery(
         "response",
-        messages.CommandResponse,
+        device_messages.CommandResponse,
         ("edge",),
         ("operator", "dashboard"),
         expiry_s=60,
@@ -126,7 +126,7 @@ _ROWS = (
     ),
     Delivery(
         "worker-state",
-        messages.WorkerState,
+        fleet_messages.WorkerState,
         ("worker",),
         ("dashboard", "edge", "operator"),
         retain=True,
@@ -134,11 +134,20 @@ _ROWS = (
     ),
     Delivery(
         "fleet-model",
-        messages.FleetModel,
+        fleet_messages.FleetModel,
         ("operator",),
         ("worker", "dashboard", "edge"),
         retain=True,
         why="retained, so that a worker that starts later serves the same model",
+    ),
+    Delivery(
+        "fleet-stops",
+        fleet_messages.FleetStops,
+        ("dashboard",),
+        ("worker", "operator"),
+        retain=True,
+        why="told from an outbox and at each connection; retained, so that a worker that starts later refers what a stopped model "
+        "reads; a dashboard of one site may not stop a model for all",
     ),
 )
 

@@ -1,4 +1,6 @@
-"""The messages, frozen, typed and versioned; units stand in the field names.
+"""The messages of a frame's life, and what every message is made of: frozen, typed and versioned; units in the field names.
+
+What a device, the fleet and the desk say has modules of its own (`device_messages`, `fleet_messages`, `desk_messages`).
 
 A frame travels as one CBOR map with the image bytes in it; every other message is JSON that a person can read with
 any MQTT client (`broker_config.codec`). Unknown fields are ignored when read, so that a newer peer may add some
@@ -11,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from broker_config.topics import Priority, Verb
+from broker_config.topics import Priority
 
 SCHEMA_VERSION = 1
 """The version of every message of this release."""
@@ -27,8 +29,6 @@ ImageEncoding = Literal["jpeg", "png", "webp"]
 Decision = Literal["report", "refer"]
 ReceiptStatus = Literal["diagnosed", "recorded", "rejected", "retry"]
 Presence = Literal["online", "offline", "draining"]
-ReviewStatus = Literal["final", "amended"]
-AlertState = Literal["open", "acknowledged", "escalated", "closed"]
 
 
 def now() -> datetime:
@@ -286,214 +286,4 @@ class Rejection(Message):
     payload_bytes: Count = 0
     payload_sha256: Sha256
     by: Level
-    at: Moment
-
-
-class Review(Message):
-    """A clinician signed a case, or amended what was signed.
-
-    It goes to every device that took frames of the case, and to whoever follows; once for each, and again after a crash.
-    The signed version itself, with the signer's name, stays in the record: ``content_sha256`` says which it is.
-    """
-
-    kind: ClassVar[str] = "review"
-
-    case: CaseCode
-    site: Level
-    device: Level
-    version: Annotated[int, Field(ge=1, le=LARGEST_COUNT, description="1 is final, later ones amend it")]
-    status: ReviewStatus
-    conclusion: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z0-9_]{1,20}$", description="healthy, ALL, AML, CLL, CML, other or insufficient"
-        ),
-    ]
-    finer: Text = Field("", description="a finer label within the conclusion")
-    agrees: bool | None = Field(None, description="with the model; none where the model did not answer")
-    frames: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames that the signature covers")] = 0
-    content_sha256: Sha256
-    signed_at: Moment
-    simulated: bool = False
-    by: Level
-
-
-class Alert(Message):
-    """A critical finding, and what has become of it: a person must be told, and this says whether one was."""
-
-    kind: ClassVar[str] = "alert"
-
-    case: CaseCode
-    site: Level
-    device: Level
-    state: AlertState
-    cause: Text = Field("", description="model or reader: who suspects acute leukaemia")
-    opened_at: Moment
-    due_at: Moment = Field(description="not acknowledged by then, it is escalated to the lab lead")
-    simulated: bool = False
-    by: Level
-    at: Moment
-
-
-class ClassShare(BaseModel):
-    """A class's probability over a case's frames, with its 95 % interval."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    probability: Fraction
-    low: Fraction
-    high: Fraction
-
-
-class CaseUpdate(Message):
-    """A case's preliminary result, combined from its frames by the rule of the record; the latest one counts.
-
-    AI preliminary, not a diagnosis: what a clinician signed travels as a `Review`. It goes out on the topic of one device
-    that took frames of the case, at most once a second for a case, and not for every step in between.
-    """
-
-    kind: ClassVar[str] = "case"
-
-    case: CaseCode
-    site: Level
-    device: Level
-    revision: Annotated[
-        int, Field(ge=0, le=LARGEST_COUNT, description="rises with each change; a lower one is late")
-    ]
-    status: Literal["preliminary"] = "preliminary"
-    decision: Decision
-    urgency: Literal["critical", "high", "refer", "routine", "waiting"]
-    leading: DiseaseClass | None = None
-    shares: dict[DiseaseClass, ClassShare] = Field(default_factory=dict)
-    counted: Count
-    referred: Count
-    stopped: Annotated[
-        int, Field(ge=0, le=LARGEST_COUNT, description="referred because their model version was stopped")
-    ] = 0
-    waiting: Count = 0
-    reasons: tuple[Text, ...] = ()
-    opened_at: Moment
-    changed_at: Moment
-    simulated: bool = False
-    by: Level
-
-
-class DeviceState(Message):
-    """Birth, heartbeat and will of an edge; retained.
-
-    ``birth`` rises with each start of the agent; a state with a lower birth than one already seen is stale, so a
-    late will cannot mark a live device dead.
-    """
-
-    kind: ClassVar[str] = "state"
-
-    site: Level
-    device: Level
-    presence: Presence
-    birth: Count
-    at: Moment
-    software: Text = ""
-    camera: Text = ""
-    simulated: bool = False
-    capturing: bool = False
-    case: CaseCode | None = None
-    captured: Annotated[
-        int, Field(ge=0, le=LARGEST_COUNT, description="frames taken from the camera since the start")
-    ] = 0
-    quality_rejected: Count = 0
-    quality_reasons: dict[Text, Count] = Field(default_factory=dict, max_length=100)
-    unreadable: Annotated[
-        int, Field(ge=0, le=LARGEST_COUNT, description="pictures that could not be read, since the start")
-    ] = 0
-    finished: Annotated[bool, Field(description="the camera has no more to give")] = False
-    next_sequence: Annotated[
-        int | None,
-        Field(ge=0, le=LARGEST_COUNT, description="number of the next frame: the record finds gaps by it"),
-    ] = None
-    damaged: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=LARGEST_COUNT,
-            description="frames lost with the device's own disk, each told as a rejection",
-        ),
-    ] = 0
-    spooled: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames waiting for a receipt")] = 0
-    spool_bytes: Count = 0
-    oldest_waiting: Annotated[
-        int | None,
-        Field(
-            ge=0,
-            le=LARGEST_COUNT,
-            description="number of the oldest frame that waits for a receipt, parked ones not counted; none if none",
-        ),
-    ] = None
-    parked: Annotated[int, Field(ge=0, le=LARGEST_COUNT, description="frames that wait for a person")] = 0
-    settled: Annotated[
-        int, Field(ge=0, le=LARGEST_COUNT, description="frames whose final receipt came since the start")
-    ] = 0
-    signed: Annotated[
-        int, Field(ge=0, le=LARGEST_COUNT, description="cases heard to be signed since the start")
-    ] = 0
-    last_signed: CaseCode | None = Field(None, description="the case that was signed last")
-    alarm: Text = Field("", description="what a person must see to, empty when all is well")
-
-
-class WorkerState(Message):
-    """Birth, heartbeat and will of a worker; retained."""
-
-    kind: ClassVar[str] = "worker-state"
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
-
-    worker: Level
-    pool: Level
-    presence: Presence
-    birth: Count
-    at: Moment
-    software: Text = ""
-    model: ModelIdentity | None = None
-    diagnosed: Count = 0
-    rejected: Count = 0
-    queued: Count = 0
-    frames_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-
-
-class FleetModel(Message):
-    """Names the model package that every worker of the fleet should serve; retained."""
-
-    kind: ClassVar[str] = "fleet-model"
-
-    name: Text
-    version: Text
-    weights_sha256: Sha256
-    at: Moment
-
-
-class Command(Message):
-    """An order to one device; never retained, and expired if not delivered in time."""
-
-    kind: ClassVar[str] = "command"
-
-    request_id: FrameId
-    verb: Verb
-    case: CaseCode | None = Field(None, description="for case-start")
-    priority: Priority | None = Field(None, description="for case-start")
-    frames: Annotated[int, Field(ge=1, le=10000)] | None = Field(None, description="for capture")
-    settings: dict[Text, Text | int | Finite | bool] = Field(default_factory=dict, description="for settings")
-    frame_ids: tuple[FrameId, ...] = Field(
-        (), max_length=1000, description="for retry: rejected frames to send again from the spool"
-    )
-    at: Moment
-
-
-class CommandResponse(Message):
-    """A device's answer to a command."""
-
-    kind: ClassVar[str] = "response"
-
-    request_id: FrameId
-    verb: Verb
-    ok: bool
-    message: Text = ""
-    state: DeviceState | None = Field(None, description="the state after the command")
     at: Moment

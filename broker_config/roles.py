@@ -66,9 +66,14 @@ def rules(member: Member, *, root: str = "hemolink") -> tuple[Rule, ...]:
     found: list[Rule] = []
     for kind, row in DELIVERY.items():
         for access, roles in (("write", row.publishers), ("read", row.subscribers)):
-            if member.role in roles:
+            if member.role in roles and not (access == "write" and _concerns_all(kind, member)):
                 found.append(Rule(access, _filter(kind, member, root=root, owns=_owns(row, member))))  # type: ignore[arg-type]
     return tuple(dict.fromkeys(found))
+
+
+def _concerns_all(kind: TopicKind, member: Member) -> bool:
+    """Whether a member of one site would speak for every site."""
+    return kind == "fleet-stops" and bool(member.site)
 
 
 def _owns(row: Delivery, member: Member) -> bool:
@@ -78,8 +83,8 @@ def _owns(row: Delivery, member: Member) -> bool:
 
 def _filter(kind: TopicKind, member: Member, *, root: str, owns: bool) -> str:
     base = f"{root}/{VERSION}"
-    if kind == "fleet-model":
-        return f"{base}/{FLEET}/model"
+    if kind in ("fleet-model", "fleet-stops"):
+        return f"{base}/{FLEET}/{kind.removeprefix('fleet-')}"
     if kind == "worker-state":
         return f"{base}/{FLEET}/{member.name if owns and member.role == 'worker' else '+'}/state"
     device = f"{base}/{member.site or '+'}/{member.name if owns else '+'}"

@@ -31,6 +31,7 @@ TOPIC: dict[TopicKind, str] = {
     "response": "{root}/v1/{site}/{device}/command/{verb}/response",
     "worker-state": "{root}/v1/fleet/{worker}/state",
     "fleet-model": "{root}/v1/fleet/model",
+    "fleet-stops": "{root}/v1/fleet/stops",
 }
 """The topic of each kind, with its variable levels in braces."""
 

@@ -14,6 +14,7 @@
     {root}/v1/{site}/{device}/command/{verb}/response
     {root}/v1/fleet/{worker}/state                 retained; birth and will
     {root}/v1/fleet/model                          retained
+    {root}/v1/fleet/stops                          retained; which model versions the desk has stopped
 
 No topic level ever holds a patient identifier or a case code.
 """
@@ -39,6 +40,7 @@ TopicKind = Literal[
     "response",
     "worker-state",
     "fleet-model",
+    "fleet-stops",
 ]
 
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -157,6 +159,10 @@ class Topics:
         """Return the retained topic that names the model package the fleet should serve."""
         return f"{self.root}/{VERSION}/{FLEET}/model"
 
+    def fleet_stops(self) -> str:
+        """Return the retained topic that names the model versions whose answers are not to be used."""
+        return f"{self.root}/{VERSION}/{FLEET}/stops"
+
     # Topic filters
 
     def all_frames(self) -> str:
@@ -191,8 +197,8 @@ class Topics:
             TopicError: If the name is not one of Hemolink's under this root.
         """
         match topic.split("/"):
-            case [self.root, "v1", "fleet", "model"]:
-                return TopicName("fleet-model")
+            case [self.root, "v1", "fleet", ("model" | "stops") as what]:
+                return TopicName("fleet-model" if what == "model" else "fleet-stops")
             case [self.root, "v1", "fleet", worker, "state"] if _LEVEL.fullmatch(worker):
                 return TopicName("worker-state", device=worker)
             case [self.root, "v1", site, device, *rest] if (

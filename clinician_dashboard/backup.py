@@ -1,52 +1,36 @@
-"""Backing up a record that is in use, and bringing one back.
-
-A backup is a folder: ``record.sqlite``, ``images/`` as the record has them, and ``manifest.json``, written last, which
-names every file with its size and SHA-256. A folder without a manifest is no backup. A later backup into the same folder
-copies only the images that are not there yet; while it runs the former manifest is set aside as ``manifest.old.json``.
-
-Where the database is on a server, the server's own ``pg_dump`` backs it up, and the backup holds the images only: its
-manifest says ``"database": null``.
+"""Backing up a record that is in use.
 
 The database is copied through SQLite's own backup, at one moment, while the dashboard goes on. The images it names are
-copied after it: an image is never changed, and one that the record dropped meanwhile had no diagnosis.
+copied after it: an image is never changed, and one that the record dropped meanwhile had no diagnosis. What a backup looks
+like is in `backup_folder`; `restore` brings one back.
 """
 
 import contextlib
-import hashlib
 import json
-import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker_config.messages import now
 from broker_config.process import write_durably
-from clinician_dashboard.audit.anchor import FILE as ANCHOR
-from clinician_dashboard.audit.anchor import Anchor, write_anchor
+from clinician_dashboard.audit.anchor import Anchor
+from clinician_dashboard.backup_folder import (
+    DATABASE,
+    FORMAT,
+    FORMER,
+    MANIFEST,
+    Progress,
+    sync,
+    verified_copy,
+)
 from clinician_dashboard.errors import BackupError
 from clinician_dashboard.record.faults import cause_of, remedy_of
-from clinician_dashboard.record.folder_lock import FolderLock
 from clinician_dashboard.record.images import ImageStore, hash_file
 from clinician_dashboard.record.tables import RECORD_VERSION
-
-DATABASE = "record.sqlite"
-MANIFEST = "manifest.json"
-FORMER = "manifest.old.json"
-FORMAT = 1
-PAGES_A_STEP = 2000
-Progress = Callable[[int, int], None]
-"""Told how many images are done, of how many."""
-
-AFTER_A_RESTORE = (
-    "Frames that were recorded after this backup were deleted at the microscopes when their receipts came: no command brings "
-    "them back. The record will say which they are: as soon as it runs and each microscope has spoken, 'Needs a person' and "
-    "'hemolink dashboard verify' name every number above the restored ones that does not come."
-)
 
 
 @dataclass(frozen=True)
@@ -92,7 +76,7 @@ def make_backup(source: Path, destination: Path, *, progress: Progress) -> Backu
         dropped = _drop_unrecorded(partial, lost)
         for sha256 in lost:
             named.pop(sha256)
-        _sync(partial)
+        sync(partial)
         audit_head = _audit_head(partial)
         partial.replace(destination / DATABASE)
         _forget_unnamed(destination, named)
@@ -172,97 +156,6 @@ def back_up_images(server: Engine, source: Path, destination: Path, *, progress:
     return BackupReport(len(named), copied, size, len(lost))
 
 
-def restore(
-    backup: Path, destination: Path, *, progress: Progress, on_a_server: bool = False
-) -> dict[str, Any]:
-    """Bring a backup back into a folder without a record, checking every hash; return its manifest.
-
-    Images that are there already stay, whether the backup names them or not: they are named by their content.
-
-    Args:
-        backup: A folder that `make_backup` filled.
-        destination: The record's folder: absent, or without a database.
-        progress: Told how far the images are.
-        on_a_server: Only the images are brought back; the database is the server's.
-
-    Raises:
-        RecordInUse: If a dashboard runs on ``destination``.
-        BackupError: If the backup is not whole, or ``destination`` holds a database; no record is there then.
-    """
-    manifest = read_manifest(backup)
-    if on_a_server != (manifest["database"] is None):
-        kind = (
-            "no database: it is of a record on a server"
-            if manifest["database"] is None
-            else "a SQLite database"
-        )
-        raise BackupError(f"{backup} holds {kind}, and the settings name another kind: see database_url")
-    there = [path.name for path in sorted(destination.glob(f"{DATABASE}*"))]
-    if there:
-        raise BackupError(
-            f"{destination} holds a record already ({', '.join(there)}), and a restore never overwrites one: stop the "
-            "dashboard and move those files away (keep them: what was recorded after the backup is only there), then run "
-            "this again; the images may stay"
-        )
-    lock = FolderLock(destination)
-    store, kept = ImageStore(backup / "images"), ImageStore(destination / "images")
-    partial = destination / ".restoring.sqlite"
-    try:
-        destination.mkdir(parents=True, exist_ok=True)
-        lock.take()
-        if not on_a_server:
-            _verified_copy(backup / DATABASE, partial, manifest["database"]["sha256"])
-            _end_sessions(partial)
-        images: dict[str, int] = manifest["images"]
-        for done, sha256 in enumerate(images, 1):
-            if not kept.is_whole(sha256):
-                _verified_copy(store.path(sha256), kept.path(sha256), sha256)
-            progress(done, len(images))
-        if not on_a_server:
-            if manifest.get("audit") and not (destination / ANCHOR).exists():
-                # One that lies there knows of what was done after the backup, and says so by itself.
-                write_anchor(destination, Anchor.parse(manifest["audit"]))
-            partial.replace(destination / DATABASE)  # last: without it there is no record
-        _sync(destination)
-    except OSError as error:
-        raise BackupError(
-            f"{destination} could not be filled ({error.strerror or error}): {remedy_of(error)}; there is no record there yet: "
-            "run this again"
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)
-        lock.release()
-    return manifest
-
-
-def read_manifest(backup: Path) -> dict[str, Any]:
-    """Return a backup's manifest.
-
-    Raises:
-        BackupError: If the folder is no whole backup.
-    """
-    path = backup / MANIFEST
-    if not path.is_file():
-        former = (backup / FORMER).is_file()
-        raise BackupError(
-            f"{backup} is not a whole backup ({MANIFEST} is missing): "
-            + (
-                "a backup into it was interrupted; run 'hemolink dashboard backup' again"
-                if former
-                else "name another"
-            )
-        )
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        sound = manifest["format"] == FORMAT and isinstance(manifest["images"], dict)
-        _ = manifest["database"] is None or manifest["database"]["sha256"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise BackupError(f"{path} cannot be read ({error}): use another backup") from None
-    if not sound or manifest["record_version"] > RECORD_VERSION:
-        raise BackupError(f"{path} was written by a newer release: use that release to restore it")
-    return manifest
-
-
 def _check_destination(source: Path, destination: Path) -> None:
     if destination.resolve() == source.resolve() or source.resolve() in destination.resolve().parents:
         raise BackupError(
@@ -315,7 +208,7 @@ def _copy_images(
         target = here.path(sha256)
         if not (target.is_file() and target.stat().st_size == length and here.is_whole(sha256)):
             try:
-                _verified_copy(there.path(sha256), target, sha256)
+                verified_copy(there.path(sha256), target, sha256)
             except BackupError:
                 if there.path(sha256).exists():
                     raise
@@ -360,56 +253,8 @@ def _audit_head(database: Path) -> str | None:
     return str(Anchor(*head)) if head else None
 
 
-def _end_sessions(database: Path) -> None:
-    """Sign everybody out of a copy that is brought back: who was signed out since then stays so."""
-    with (
-        contextlib.closing(sqlite3.connect(database)) as connection,
-        contextlib.suppress(sqlite3.OperationalError),  # of an earlier release
-        connection,
-    ):
-        connection.execute("delete from sessions")
-
-
 def _forget_unnamed(destination: Path, named: Iterable[str]) -> None:
     keep = set(named)
     for path in (destination / "images" / "sha256").glob("*/*/*"):
         if path.name not in keep:
             path.unlink()
-
-
-def _verified_copy(source: Path, target: Path, sha256: str) -> None:
-    """Copy a file durably; the copy has that hash, or there is none.
-
-    Raises:
-        BackupError: If the source is missing or has another hash.
-        OSError: If it cannot be written.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    digest = hashlib.sha256()
-    try:
-        with source.open("rb") as reader, partial.open("wb") as writer:
-            while block := reader.read(1024 * 1024):
-                digest.update(block)
-                writer.write(block)
-            writer.flush()
-            os.fsync(writer.fileno())
-        if digest.hexdigest() != sha256:
-            raise BackupError(
-                f"{source} is damaged: its content no longer has the SHA-256 that it should have; nothing was taken from it"
-            )
-        partial.replace(target)
-    except FileNotFoundError:
-        if source.exists():
-            raise
-        raise BackupError(f"{source} is missing") from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

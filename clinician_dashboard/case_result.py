@@ -20,6 +20,8 @@ The rule, in full
        ========  ==============================================================================
 
        A case none of whose frames has been read yet is ``waiting``.
+    8. A reader who suspects acute leukaemia makes the case ``critical``, whatever the model says (`with_reader`). A
+       reader who does not suspect it takes nothing away from what the model says.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -209,6 +211,16 @@ def combine(readings: Sequence[FrameReading]) -> CaseResult:
     for reading in readings:
         totals.add(reading)
     return totals.result()
+
+
+def with_reader(urgency: Urgency, *, suspects: bool) -> Urgency:
+    """Return a case's urgency in the worklist, from the model's and from what readers say. Pure.
+
+    Args:
+        urgency: By the model's answers alone.
+        suspects: Whether acute leukaemia is among what readers say (`clinician_dashboard.review.opinions.suspects_acute`).
+    """
+    return "critical" if suspects else urgency
 
 
 def combine_models(

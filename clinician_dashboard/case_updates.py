@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from broker_config.messages import CaseUpdate
+from broker_config.desk_messages import CaseUpdate
 from clinician_dashboard.outbox.tables import OutboxRow
 from clinician_dashboard.record.tables import CaseRow
 
@@ -61,6 +61,7 @@ def update_of(case: CaseRow, *, by: str) -> CaseUpdate:
         revision=case.revision,
         decision=case.decision,
         urgency=case.urgency,
+        raised_by_reader=case.raised_by_reader,
         leading=case.leading,
         shares=result["shares"],
         counted=result["counted"],

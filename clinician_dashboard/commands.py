@@ -105,8 +105,8 @@ def restore(settings: Path, source: Path, *, as_json: bool) -> None:
     Nothing is ever overwritten, and every file is checked against its SHA-256. Frames that were recorded after the backup
     are not in it, and the microscopes no longer have them: the command says so, and the record will say which they are.
     """
-    from clinician_dashboard.backup import AFTER_A_RESTORE  # noqa: PLC0415
-    from clinician_dashboard.backup import restore as bring_back  # noqa: PLC0415
+    from clinician_dashboard.restore import AFTER_A_RESTORE  # noqa: PLC0415
+    from clinician_dashboard.restore import restore as bring_back  # noqa: PLC0415
 
     named = _named(settings)
     destination, on_a_server = named.directory, _is_on_a_server(named)

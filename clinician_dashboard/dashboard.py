@@ -92,6 +92,7 @@ class Dashboard:
             clean_start=settings.broker.protocol != "5",
             manual_ack=True,
             receive_maximum=RECEIVE_MAXIMUM,
+            on_connected=lambda: self._models.connected(),  # noqa: PLW0108 - made below
         )
         self._receipts = Receipts(
             topics=self._topics, name=settings.name, publisher=lambda: self._session, metrics=self._metrics
@@ -118,9 +119,11 @@ class Dashboard:
         )
         """What may be done with a case."""
         self.review.on_signed.append(self._post.signed)
+        self.review.on_moved.append(updates)
         self._reader = RecordReader(self._record)
         self._models = ModelStops(
             self._record,
+            name=settings.name,
             followers=[self._follower, self._post.follow, updates],
             on_change=self._on_model_changed,
         )

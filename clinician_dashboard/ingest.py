@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from broker_config.codec import decode
+from broker_config.device_messages import DeviceState
 from broker_config.errors import DecodeError, TopicError
-from broker_config.messages import DeviceState, Diagnosis, FleetModel, Frame, Message, Rejection, WorkerState
+from broker_config.fleet_messages import FleetModel, WorkerState
+from broker_config.messages import Diagnosis, Frame, Message, Rejection
 from broker_config.topics import TopicKind, TopicName, Topics
 from clinician_dashboard.intake import Incoming, Intake
 from clinician_dashboard.metrics import Metrics

@@ -1,7 +1,8 @@
 """The stop switch of a model version: its answers are not to be used from that moment on, in every case's result.
 
 The switch is one row, and new frames follow it at once. Cases that the model has read before are computed anew by a thread,
-a few hundred at a time, so that frames go on being recorded meanwhile; a restart goes on where it was.
+a few hundred at a time, so that frames go on being recorded meanwhile; a restart goes on where it was. The workers are told
+from the outbox, in the transaction of the switch, and again at each connection, since a broker may have lost what it retained.
 """
 
 import logging
@@ -10,11 +11,14 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Text, cast, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
+from broker_config.fleet_messages import MOST_STOPS, FleetStops, ModelStop
 from broker_config.messages import now
 from clinician_dashboard import audit
 from clinician_dashboard.access.roles import Actor
 from clinician_dashboard.errors import DashboardError
+from clinician_dashboard.outbox import enqueue
 from clinician_dashboard.record.case_summary import apply_result, stopped_models
 from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.desk_tables import ModelRow
@@ -25,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 CASES_AT_ONCE = 500
 MAX_REASON = 1000
+TOLD_REASON = 200
+"""Characters of the reason that the workers are told."""
 LOOK_EVERY_S = 30.0
 _RETRY_S = 2.0
 
@@ -33,11 +39,40 @@ class ModelSwitchRefused(DashboardError):
     """Raised when a model version cannot be stopped or started; its sentence is for the page."""
 
 
+def tell_fleet(session: Session, *, by: str) -> None:
+    """Put the list of stopped model versions into the outbox; one that has not gone out yet is replaced.
+
+    Args:
+        session: Within `Record.transaction`.
+        by: This dashboard's name.
+    """
+    session.flush()
+    rows = session.scalars(
+        select(ModelRow)
+        .where(ModelRow.stopped_at.is_not(None))
+        .order_by(ModelRow.stopped_at.desc())
+        .limit(MOST_STOPS)
+    )
+    stops = tuple(
+        ModelStop(
+            weights_sha256=row.weights_sha256,
+            name=row.name,
+            version=row.version,
+            reason=row.reason[:TOLD_REASON],
+            stopped_at=row.stopped_at,
+        )
+        for row in rows
+        if row.stopped_at is not None
+    )
+    enqueue(session, FleetStops(stops=stops, at=now(), by=by), site="", device="", key="fleet-stops")
+
+
 class ModelStops:
     """Stops model versions, and lets them start again.
 
     Args:
         record: The open record.
+        name: This dashboard's name, for messages that go out.
         followers: Called with cases whose result has changed, within the transaction that changed it.
         on_change: Called after a commit with the keys (site, code) of the cases that changed; must not raise.
     """
@@ -46,14 +81,17 @@ class ModelStops:
         self,
         record: Record,
         *,
+        name: str,
         followers: Sequence[Follower],
         on_change: Callable[[Sequence[tuple[str, str]]], None],
     ) -> None:
         self._record = record
+        self._name = name
         self._followers = followers
         self._on_change = on_change
         self._rung = threading.Event()
         self._stopping = False
+        self._connected = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -68,6 +106,11 @@ class ModelStops:
         self._rung.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
+
+    def connected(self) -> None:
+        """Tell the workers again which versions are stopped: there is a connection. Never blocks."""
+        self._connected = True
+        self._rung.set()
 
     def models(self) -> Sequence[ModelRow]:
         """Return every model version that has answered here, stopped ones first, then the latest."""
@@ -123,6 +166,7 @@ class ModelStops:
                 version=row.version,
                 reason=said,
             )
+            tell_fleet(session, by=self._name)
         self._on_change(())
         self._rung.set()
         return row
@@ -134,12 +178,25 @@ class ModelStops:
             self._rung.wait(LOOK_EVERY_S)
             self._rung.clear()
             try:
+                self._tell_again()
                 while not self._stopping and self._step():
                     pass
             except SQLAlchemyError as error:
                 logger.warning("cases could not follow a stopped model, trying again: %s", error)
                 self._rung.wait(_RETRY_S)
                 self._rung.set()
+
+    def _tell_again(self) -> None:
+        if not self._connected or self._stopping:
+            return
+        with self._record.transaction() as session:
+            # A record in which nobody ever stopped a model has no say in what another one has stopped.
+            told = session.scalar(select(ModelRow.name).where(ModelRow.generation > 0).limit(1)) is not None
+            if told:
+                tell_fleet(session, by=self._name)
+        self._connected = False
+        if told:
+            self._on_change(())
 
     def _step(self) -> bool:
         """Bring the next cases up to date; return whether there may be more."""

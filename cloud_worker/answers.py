@@ -9,6 +9,7 @@ from broker_config.messages import ModelIdentity, Receipt, ReceiptStatus, Reject
 from broker_config.topics import Topics
 from cloud_worker import diagnosis
 from cloud_worker.dead_letters import DeadLetters
+from cloud_worker.desk_stops import DeskStops
 from cloud_worker.errors import FrameRejected
 from cloud_worker.job import Job
 from cloud_worker.journal import Leftover
@@ -29,17 +30,25 @@ class Answers:
         worker: This worker's name.
         dead_letters: Where payloads that could not be diagnosed are put away.
         ignored_flags: Flags of the edge's quality gate that do not refer.
+        stops: Which model versions the desk has stopped.
 
     Attributes:
         model: Which model speaks; set before anything is composed.
     """
 
     def __init__(
-        self, topics: Topics, *, worker: str, dead_letters: DeadLetters, ignored_flags: Collection[str] = ()
+        self,
+        topics: Topics,
+        *,
+        worker: str,
+        dead_letters: DeadLetters,
+        stops: DeskStops,
+        ignored_flags: Collection[str] = (),
     ) -> None:
         self._topics = topics
         self._worker = worker
         self._dead_letters = dead_letters
+        self._stops = stops
         self._ignored_flags = frozenset(ignored_flags)
         self.model: ModelIdentity | None = None
 
@@ -48,7 +57,12 @@ class Answers:
         assert self.model is not None  # noqa: S101 - set before anything is taken
         try:
             message = diagnosis.assemble(
-                job, prediction, model=self.model, worker=self._worker, ignored_flags=self._ignored_flags
+                job,
+                prediction,
+                model=self.model,
+                worker=self._worker,
+                ignored_flags=self._ignored_flags,
+                more=self._stops.reasons,
             )
         except FrameRejected as error:
             return self.rejection(job, error)

@@ -80,6 +80,7 @@ def assemble(
     model: ModelIdentity,
     worker: str,
     ignored_flags: frozenset[str] = frozenset(),
+    more: tuple[str, ...] = (),
 ) -> Diagnosis:
     """Return the diagnosis of one frame: preliminary, until a clinician has signed.
 
@@ -89,6 +90,7 @@ def assemble(
         model: Which model spoke.
         worker: This worker's name.
         ignored_flags: Quality flags that do not refer.
+        more: Reasons to refer that lie neither in the frame nor in the answer; they come first.
 
     Raises:
         FrameRejected: If the answer is not a diagnosis, such as a probability that is not a number.
@@ -96,7 +98,7 @@ def assemble(
     frame = job.frame
     if frame is None:
         raise FrameRejected("a prediction for a frame that was never decoded", code="worker_fault")
-    reasons = (*prediction.reasons, *quality_reasons(frame, ignored=ignored_flags))
+    reasons = (*more, *prediction.reasons, *quality_reasons(frame, ignored=ignored_flags))
     try:
         return Diagnosis(
             frame_id=frame.frame_id,

@@ -4,7 +4,8 @@ import logging
 
 from broker_config.codec import decode
 from broker_config.errors import DecodeError
-from broker_config.messages import FleetModel, ModelIdentity
+from broker_config.fleet_messages import FleetModel
+from broker_config.messages import ModelIdentity
 
 logger = logging.getLogger(__name__)
 

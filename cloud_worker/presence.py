@@ -7,7 +7,8 @@ from collections.abc import Callable
 from importlib import metadata
 
 from broker_config.delivery import Publication, publication
-from broker_config.messages import ModelIdentity, Presence, WorkerState, now
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import ModelIdentity, Presence, now
 from broker_config.topics import Topics
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Herald:
         birth: This start's number; a late will of an earlier life is known by it.
         counts: Returns how many frames were diagnosed and rejected since the start and how many are queued.
         heartbeat_s: Pause between two states.
+        stopped: Returns why every frame is referred; empty if that is not so.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Herald:
         birth: int,
         counts: Callable[[], tuple[int, int, int]],
         heartbeat_s: float,
+        stopped: Callable[[], str],
     ) -> None:
         self._topic = topics.worker_state(worker)
         self._worker = worker
@@ -52,6 +55,7 @@ class Herald:
         self._birth = birth
         self._counts = counts
         self._heartbeat_s = heartbeat_s
+        self._stopped = stopped
         self._software = software()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -78,6 +82,7 @@ class Herald:
             rejected=rejected,
             queued=queued,
             frames_per_s=round(self._rate, 2),
+            stopped=self._stopped(),
         )
         return publication(self._topic, state)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from broker_config.errors import TopicError
 from broker_config.session import IncomingMessage
 from broker_config.topics import TopicName, Topics
+from cloud_worker.desk_stops import DeskStops
 from cloud_worker.fleet_wish import FleetWish
 from cloud_worker.job import Job, Ledger
 from cloud_worker.metrics import Metrics
@@ -24,6 +25,7 @@ class Reception:
         topics: Topic names.
         ledger: The jobs in hand.
         wish: Told which model the fleet should serve.
+        stops: Told which model versions are stopped.
         metrics: Where to count.
         offer: Takes a job in without waiting; returns whether there was room.
         decline: Leaves a job to another worker.
@@ -39,6 +41,7 @@ class Reception:
         *,
         ledger: Ledger,
         wish: FleetWish,
+        stops: DeskStops,
         metrics: Metrics,
         offer: Callable[[Job], bool],
         decline: Callable[[Job], None],
@@ -47,6 +50,7 @@ class Reception:
         self._topics = topics
         self._ledger = ledger
         self._wish = wish
+        self._stops = stops
         self._metrics = metrics
         self._offer = offer
         self._decline = decline
@@ -60,6 +64,9 @@ class Reception:
             self._take_frame(message, name)
         elif name is not None and name.kind == "fleet-model":
             self._metrics.messages.labels("fleet-model", self._wish.note(message.payload)).inc()
+            message.acknowledge()
+        elif name is not None and name.kind == "fleet-stops":
+            self._metrics.messages.labels("fleet-stops", self._stops.note(message.payload)).inc()
             message.acknowledge()
         else:
             # The embedded broker delivers retained messages that nobody asked for.

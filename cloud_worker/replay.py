@@ -11,8 +11,9 @@ from pathlib import Path
 
 from broker_config.codec import decode
 from broker_config.delivery import publication
+from broker_config.device_messages import Command, CommandResponse
 from broker_config.errors import DecodeError, TopicError
-from broker_config.messages import Command, CommandResponse, new_frame_id, now
+from broker_config.messages import new_frame_id, now
 from broker_config.session import IncomingMessage, Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics

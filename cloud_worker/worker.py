@@ -17,6 +17,7 @@ from cloud_worker.aftermath import Aftermath
 from cloud_worker.answers import Answers
 from cloud_worker.dead_letters import DeadLetters
 from cloud_worker.departure import Departure
+from cloud_worker.desk_stops import CODE, DeskStops
 from cloud_worker.errors import EXIT_FAULT, EXIT_FINE, EXIT_HUNG, FrameRejected
 from cloud_worker.fleet_wish import FleetWish
 from cloud_worker.identity import FolderLock
@@ -68,10 +69,12 @@ class Worker:
         self._journal = Journal(settings.suspects_directory / "journal", slots=settings.most_in_hand)
         self._aftermath = Aftermath(self._journal, self.suspects)
         self._ledger = Ledger()
+        self._stops = DeskStops()
         self._answers = Answers(
             self._topics,
             worker=settings.name,
             dead_letters=self.dead_letters,
+            stops=self._stops,
             ignored_flags=settings.ignored_quality_flags,
         )
         self._wish = FleetWish()
@@ -122,6 +125,7 @@ class Worker:
             birth=birth,
             counts=self._counts,
             heartbeat_s=settings.heartbeat_s,
+            stopped=lambda: self._stops.sentence,
         )
         self._herald.model = self._answers.model
         self._start_pipeline()
@@ -206,7 +210,8 @@ class Worker:
         if complaint := self._complaint():
             return False, complaint
         model = self._answers.model
-        return True, f"serving {model.name} with {model.engine}" if model else "serving"
+        sentence = f"serving {model.name} with {model.engine}" if model else "serving"
+        return True, f"{sentence}, and referring every frame: {CODE}" if self._stops.stop else sentence
 
     def status(self) -> dict[str, Any]:
         """Return what ``/status`` shows."""
@@ -226,6 +231,7 @@ class Worker:
             "suspects": len(self.suspects),
             "condemned": self.suspects.condemned,
             "fleet_model": self._wish.other,
+            "stopped": self._stops.sentence,
         }
 
     @property
@@ -244,7 +250,7 @@ class Worker:
             self._classifier.start()
         else:
             self._classifier, self._answers.model, self._input_size = load(self.settings)
-        self._wish.serves = self._answers.model
+        self._wish.serves = self._stops.serves = self._answers.model
 
     def _start_pipeline(self) -> None:
         assert self._classifier is not None  # noqa: S101 - loaded just now
@@ -266,6 +272,11 @@ class Worker:
         self.metrics.watch_count(
             "dead_letters_removed", "Dead letters removed by their bounds", lambda: self.dead_letters.removed
         )
+        self.metrics.watch_count(
+            "model_stopped",
+            "Whether the desk has stopped the model that is served: every frame is referred",
+            lambda: float(self._stops.stop is not None),
+        )
         self.metrics.watch_count("condemned", "Frames not touched again", lambda: self.suspects.condemned)
 
     def _connect(self) -> None:
@@ -276,7 +287,13 @@ class Worker:
         self._session = session = Session(
             settings.broker.model_copy(update={"session_expiry_s": settings.session_kept_s}),
             client_id=f"{settings.broker.root}-worker-{settings.name}",
-            subscriptions=(Subscription(frames), Subscription(topics.fleet_model())),
+            # What is said to the fleet is retained and comes before the first frame; access rules of an earlier release
+            # may not allow the stops yet, and the record enforces them all the same.
+            subscriptions=(
+                Subscription(topics.fleet_stops(), required=False),
+                Subscription(topics.fleet_model()),
+                Subscription(frames),
+            ),
             on_message=lambda message: reception.take(message),  # noqa: PLW0108 - made below
             birth=self._herald.state,
             will=self._herald.state("offline"),
@@ -292,6 +309,7 @@ class Worker:
             topics,
             ledger=self._ledger,
             wish=self._wish,
+            stops=self._stops,
             metrics=self.metrics,
             offer=self._pipeline.offer,
             decline=self._departure.decline,

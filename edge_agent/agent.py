@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from broker_config.delivery import Publication
-from broker_config.messages import DeviceState
+from broker_config.device_messages import DeviceState
 from broker_config.monitor import Monitor
 from broker_config.process import announce_ports, next_birth
 from broker_config.session import Session, Subscription

@@ -9,7 +9,8 @@ from a worker counts for more than any state.
 from collections.abc import Callable
 from typing import Literal
 
-from broker_config.messages import Presence, WorkerState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import Presence
 
 Verdict = Literal["unknown", "staffed", "deserted"]
 

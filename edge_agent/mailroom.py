@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 from broker_config.codec import MAX_JSON_BYTES, decode
 from broker_config.delivery import Publication, publication
+from broker_config.desk_messages import Review
+from broker_config.device_messages import Command
 from broker_config.errors import DecodeError, TopicError
-from broker_config.messages import Command, Review, WorkerState
+from broker_config.fleet_messages import WorkerState
 from broker_config.session import IncomingMessage
 from broker_config.topics import TopicName, Topics
 from edge_agent.inbox import Inbox

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from broker_config.messages import Command, CommandResponse, DeviceState, now
+from broker_config.device_messages import Command, CommandResponse, DeviceState
+from broker_config.messages import now
 from edge_agent.capture import CaptureLoop
 from edge_agent.case_book import CaseBook
 from edge_agent.errors import CaseRefused, EdgeError

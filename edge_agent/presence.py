@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from broker_config.codec import decode
 from broker_config.delivery import Publication, publication
-from broker_config.messages import DeviceState
+from broker_config.device_messages import DeviceState
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from broker_config.codec import decode
 from broker_config.delivery import publication
+from broker_config.device_messages import Command, CommandResponse
 from broker_config.errors import DecodeError, PublishRefused, SessionError
-from broker_config.messages import Command, CommandResponse, now
+from broker_config.messages import now
 from broker_config.session import IncomingMessage, Session, Subscription
 from broker_config.topics import Topics, Verb
 from edge_agent.errors import OrderFailed

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from broker_config.messages import DeviceState, Presence, now
+from broker_config.device_messages import DeviceState
+from broker_config.messages import Presence, now
 from edge_agent.cameras.base import Camera
 from edge_agent.capture import CaptureLoop
 from edge_agent.case_book import CaseBook

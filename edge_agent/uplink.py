@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 
 from broker_config.codec import decode
 from broker_config.errors import DecodeError
-from broker_config.messages import Receipt, WorkerState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import Receipt
 from broker_config.topics import Topics
 from edge_agent.dispatcher import NEVER, Dispatcher, Outcome
 from edge_agent.errors import SpoolUnavailable

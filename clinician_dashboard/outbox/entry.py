@@ -15,9 +15,9 @@ def enqueue(session: Session, message: Message, *, site: str, device: str, key: 
 
     Args:
         session: Within `Record.transaction`.
-        message: Any message of the delivery table whose topic is a device's.
-        site: The topic's site.
-        device: The topic's device.
+        message: Any message of the delivery table whose topic is a device's, or `FleetStops`.
+        site: The topic's site; empty for the fleet's.
+        device: The topic's device; empty for the fleet's.
         key: Of messages of which only the latest matters: one that has not gone out yet is replaced.
 
     Raises:

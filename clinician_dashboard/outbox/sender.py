@@ -109,9 +109,12 @@ class OutboxSender:
                 if sent:
                     with self._record.transaction() as session:
                         for row in sent:
-                            # A later message of its key may have taken its place meanwhile, on SQLite with the same number.
-                            gone = OutboxRow.id == row.id, OutboxRow.payload == row.payload
-                            session.execute(delete(OutboxRow).where(*gone))
+                            # SQLite gives a number again: a later word of the same key may bear that of the one just sent.
+                            session.execute(
+                                delete(OutboxRow).where(
+                                    OutboxRow.id == row.id, OutboxRow.payload == row.payload
+                                )
+                            )
                 if len(sent) < len(rows):
                     return False
         except SQLAlchemyError as error:
@@ -147,12 +150,17 @@ class OutboxSender:
             done.append(row)
         return done
 
+    def _topic(self, row: OutboxRow) -> str:
+        if row.kind == "fleet-stops":
+            return self._topics.fleet_stops()
+        topic: str = getattr(self._topics, row.kind)(row.site, row.device)
+        return topic
+
     def _soon(self, row: OutboxRow) -> Future[Any] | None:
         try:
             delivery = DELIVERY[row.kind]  # type: ignore[index]
             message = delivery.message.model_validate_json(row.payload)
-            topic: str = getattr(self._topics, row.kind)(row.site, row.device)
-            return self._publisher().publish_soon(publication(topic, message))
+            return self._publisher().publish_soon(publication(self._topic(row), message))
         except (KeyError, ValueError, AttributeError, TopicError):
             logger.exception("a message in the outbox cannot be sent by this release, it is dropped")
             failed: Future[Any] = Future()

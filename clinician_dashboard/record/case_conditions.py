@@ -52,6 +52,7 @@ class CaseConditions:
         session: An open session.
         wanted: The filter.
         sites: Every site that has a case.
+        classes: Whether a search may name a class, which tells what the model says.
 
     Attributes:
         part: What is searched for in codes and names, lower case; empty if nothing is.
@@ -63,7 +64,9 @@ class CaseConditions:
         found_class: The class that the search may name.
     """
 
-    def __init__(self, session: Session, wanted: CaseFilter, *, sites: Sequence[str]) -> None:
+    def __init__(
+        self, session: Session, wanted: CaseFilter, *, sites: Sequence[str], classes: bool = True
+    ) -> None:
         self.wanted = wanted
         self.part = wanted.search.strip().lower()
         self.sites: list[str] | None = [wanted.site] if wanted.site else None
@@ -78,7 +81,8 @@ class CaseConditions:
             self.found_devices = sorted(
                 set(session.scalars(select(LedgerRow.device).where(named).limit(MOST_NAMES)))
             )
-            self.found_class = self.part if self.part == "healthy" else self.part.upper()
+            if classes:
+                self.found_class = self.part if self.part == "healthy" else self.part.upper()
             if not session.scalar(select(self.words().exists())):
                 self._settle()
 

@@ -16,8 +16,10 @@ from clinician_dashboard.case_result import (
     URGENCIES,
     FrameReading,
     Totals,
+    Urgency,
     combine_models,
     quality_weight,
+    with_reader,
 )
 from clinician_dashboard.record.desk_tables import ModelRow
 from clinician_dashboard.record.tables import CaseRow, DiagnosisRow, FrameRow, RejectionRow
@@ -116,9 +118,25 @@ def apply_result(case: CaseRow, *, stopped: Collection[str]) -> None:
     case.referred = totals.referred
     case.decision = result.decision
     case.leading = result.leading
-    case.urgency = result.urgency
-    case.urgency_rank = URGENCIES.index(result.urgency)
-    case.result = {**asdict(result), "models": len(models)}
+    case.result = {**asdict(result), "models": len(models), "reader_suspects": case.reader_suspects}
+    _set_urgency(case)
+
+
+def note_suspicion(case: CaseRow, *, suspects: bool, at: datetime) -> bool:
+    """Note whether a reader suspects acute leukaemia, and move the case; returns whether that is new."""
+    if case.reader_suspects == suspects:
+        return False
+    case.result = {**(case.result or {"urgency": case.urgency}), "reader_suspects": suspects}
+    _set_urgency(case)
+    case.changed_at = at
+    case.revision = (case.revision or 0) + 1
+    return True
+
+
+def _set_urgency(case: CaseRow) -> None:
+    model: Urgency = case.result["urgency"]
+    case.urgency = with_reader(model, suspects=case.reader_suspects)
+    case.urgency_rank = list[str](URGENCIES).index(case.urgency)
 
 
 def recount(session: Session, case: CaseRow) -> None:

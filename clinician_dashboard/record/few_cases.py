@@ -95,7 +95,7 @@ def _tests(asked: CaseConditions) -> Sequence[Callable[[Any], bool]]:
             lambda row: (
                 asked.part in row.code.lower()
                 or row.site in asked.found_sites
-                or row.leading == asked.found_class
+                or (asked.names_class and row.leading == asked.found_class)
                 or not named.isdisjoint(names_of(row.devices))
             )
         )

@@ -25,7 +25,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from broker_config.messages import DeviceState
+from broker_config.device_messages import DeviceState
 from clinician_dashboard.record.ranges import Ranges, Span
 from clinician_dashboard.record.tables import GapRow, LedgerRow
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from broker_config.messages import DeviceState, WorkerState
+from broker_config.device_messages import DeviceState
+from broker_config.fleet_messages import WorkerState
 from clinician_dashboard.record.tables import DeviceRow, WorkerRow
 
 SILENT_AFTER = timedelta(seconds=90)

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from broker_config.messages import now
+from clinician_dashboard.record.arrival import read_by_arrival
 from clinician_dashboard.record.case_filter import CaseFilter
 from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.desk_tables import CaseWordRow
@@ -67,12 +68,14 @@ class RecordReader:
         offset: int = 0,
         after: Key | None = None,
         before: Key | None = None,
+        by_arrival: bool = False,
     ) -> Worklist:
-        """Return one page of the worklist; see `read_worklist`."""
+        """Return one page of the worklist; see `read_worklist`, and for who reads blind `read_by_arrival`."""
         if urgency or search:
             wanted = replace(wanted, urgency=urgency, search=search)
         with self._record.snapshot() as session:
-            return read_worklist(session, wanted, limit=limit, offset=offset, after=after, before=before)
+            read = read_by_arrival if by_arrival else read_worklist
+            return read(session, wanted, limit=limit, offset=offset, after=after, before=before)
 
     def latest_frames(self, case_ids: Sequence[int], *, each: int) -> dict[int, list[str]]:
         """Return the ids of up to ``each`` newest recorded frames of every case, newest first."""

@@ -109,12 +109,29 @@ class CaseRow(Table):
     )
     decision: Mapped[str] = mapped_column(String(10), default="refer")
     leading: Mapped[str | None] = mapped_column(String(10), default=None, active_history=True)
-    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    result: Mapped[dict[str, Any]] = mapped_column(
+        default=dict, doc="of the model, with its own urgency; and whether a reader suspects acute leukaemia"
+    )
     totals: Mapped[dict[str, Any]] = mapped_column(
         default=dict,
         server_default="{}",
         doc="sums over its frames, so that a new one costs the same in any case",
     )
+
+    @property
+    def model_urgency(self) -> str:
+        """The urgency by the model's answers alone; ``urgency`` may be raised by a reader."""
+        return str((self.result or {}).get("urgency", self.urgency))
+
+    @property
+    def reader_suspects(self) -> bool:
+        """Whether a reader suspects acute leukaemia."""
+        return bool((self.result or {}).get("reader_suspects"))
+
+    @property
+    def raised_by_reader(self) -> bool:
+        """Whether the case is critical by a reader's word alone."""
+        return self.reader_suspects and self.model_urgency != "critical"
 
 
 class FrameRow(Table):

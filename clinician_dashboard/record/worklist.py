@@ -151,6 +151,11 @@ def _pick(
         for row in rows
         if urgency not in URGENCIES or URGENCIES[row.urgency_rank] == urgency
     )
+    return cut(keys, limit=limit, offset=offset, after=after, before=before)
+
+
+def cut(keys: list[Key], *, limit: int, offset: int, after: Key | None, before: Key | None) -> list[Key]:
+    """Return one page of all keys, in order, and, if there is one, the key behind it (before it, for ``before``)."""
     if before is not None:
         return [key for key in keys if key < before][-limit - 1 :]
     if after is not None:
@@ -188,4 +193,4 @@ def _walk(
     return keys[::-1] if before else keys[offset:]
 
 
-__all__ = ["Key", "Worklist", "key_of", "read_worklist"]
+__all__ = ["Key", "Worklist", "cut", "key_of", "read_worklist"]

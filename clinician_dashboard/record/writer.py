@@ -14,7 +14,9 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from broker_config.messages import DeviceState, Diagnosis, Frame, Message, Rejection, WorkerState, now
+from broker_config.device_messages import DeviceState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import Diagnosis, Frame, Message, Rejection, now
 from clinician_dashboard.errors import ConflictingContent, UnusableMessage
 from clinician_dashboard.record.batch import Batch
 from clinician_dashboard.record.case_summary import refresh_cases

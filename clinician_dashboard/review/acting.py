@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session
 
 from clinician_dashboard.access.roles import Actor, Permission
 from clinician_dashboard.audit import append
+from clinician_dashboard.record.case_summary import note_suspicion
 from clinician_dashboard.record.tables import CaseRow
 from clinician_dashboard.review import facts
 from clinician_dashboard.review.errors import NotAllowed, OutOfDate
 from clinician_dashboard.review.facts import ReviewFacts
+from clinician_dashboard.review.opinions import suspects_acute
 from clinician_dashboard.review.settings import ReviewSettings
 from clinician_dashboard.review.tables import ReviewRow
 
@@ -98,9 +100,13 @@ class Acting:
         if self.facts.holds(self.actor.name, at=self.at):
             self.review.claim_expires_at = self.at + timedelta(minutes=self.settings.claim_minutes)
 
-    def mirror(self) -> None:
-        """Bring the worklist's columns of the case in step with its review."""
+    def mirror(self) -> bool:
+        """Bring the case in step with its review: its status, and its urgency; returns whether the urgency's cause changed."""
         show(self.case, self.review, at=self.at)
+        self.session.flush()
+        said = facts.opinions_of(self.session, self.case.id, round_=self.review.signed_version + 1)
+        suspects = suspects_acute(facts.readings(said), signed=self.review.signed_conclusion)
+        return note_suspicion(self.case, suspects=suspects, at=self.at)
 
 
 def show(case: CaseRow, review: ReviewRow, *, at: datetime) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from broker_config.messages import Alert
+from broker_config.desk_messages import Alert
 from clinician_dashboard.outbox import enqueue
 from clinician_dashboard.record.tables import CaseRow
 from clinician_dashboard.review.acting import Acting

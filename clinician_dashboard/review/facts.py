@@ -225,7 +225,7 @@ class ReviewFacts:
     @property
     def suspected(self) -> bool:
         """Whether the model suspects acute leukaemia."""
-        return self.case.urgency == "critical"
+        return self.case.model_urgency == "critical"
 
     @property
     def standing(self) -> Standing:
@@ -241,6 +241,20 @@ class ReviewFacts:
     def critical(self) -> bool:
         """Whether the case asks for a call."""
         return bool(self.calls) or self.suspected or any(is_acute(one.conclusion) for one in self.of_round)
+
+    @property
+    def untold(self) -> bool:
+        """Whether acute leukaemia, said now, would be news that no alert covers.
+
+        None is open; and the last one was closed as none, or is from before a signature that said no acute leukaemia.
+        """
+        call, review = self.call, self.review
+        if call is None or call.closed_how == "not_critical":
+            return True
+        before_signature = (
+            call.closed_at is not None and review.signed_at is not None and call.closed_at <= review.signed_at
+        )
+        return before_signature and not is_acute(review.signed_conclusion or "")
 
     def own(self, reader: str) -> OpinionRow | None:
         """Return a reader's latest conclusion of the present round."""
@@ -328,4 +342,4 @@ def subject(case: CaseRow) -> str:
 
 def model_word(case: CaseRow) -> Mapping[str, object]:
     """Return what the model said of a case, for whoever keeps it beside a reader's word."""
-    return {"decision": case.decision, "leading": case.leading, "urgency": case.urgency}
+    return {"decision": case.decision, "leading": case.leading, "urgency": case.model_urgency}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from clinician_dashboard.record.tables import CaseRow
@@ -35,12 +35,16 @@ class ReviewFollower:
         reviews = {
             row.case_id: row for row in session.scalars(select(ReviewRow).where(ReviewRow.case_id.in_(ids)))
         }
-        suspected = [case for case in cases if case.urgency == "critical"]
+        suspected = [case for case in cases if case.model_urgency == "critical"]
         known: set[int] = set()
         if suspected:
             wanted = [case.id for case in suspected]
+            # A reader's alert that a reader closed as none says nothing of what the model finds now.
+            tells = or_(CriticalCallRow.cause == "model", CriticalCallRow.closed_how != "not_critical")
             known = set(
-                session.scalars(select(CriticalCallRow.case_id).where(CriticalCallRow.case_id.in_(wanted)))
+                session.scalars(
+                    select(CriticalCallRow.case_id).where(CriticalCallRow.case_id.in_(wanted), tells)
+                )
             )
         for case in suspected:
             if case.id not in known:

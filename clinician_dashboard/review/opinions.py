@@ -5,8 +5,11 @@ The rule
     2. The first to conclude is the first reader, the next one the second, and a third one adjudicates.
     3. A second reading is needed where the case is critical (the model suspects acute leukaemia, or a reader concludes it),
        or where the first reader differs from a model that answered.
-    4. Two readers agree if they name the same conclusion; finer labels may differ.
-    5. Where they do not, one of the two may change their mind; otherwise a third reader who is neither decides.
+    4. What a reader has seen counts at once, a blind reader's first impression too: the case is critical while the latest word of
+       any reader of the round is acute leukaemia. Once a third reader has decided, their word alone counts. While nobody has
+       read anew, what was signed last counts.
+    5. Two readers agree if they name the same conclusion; finer labels may differ.
+    6. Where they do not, one of the two may change their mind; otherwise a third reader who is neither decides.
 """
 
 from collections.abc import Sequence
@@ -102,6 +105,22 @@ def stand(readings: Sequence[Reading], *, critical: bool) -> Standing:
     if third is not None:
         return Standing(first, second, third, needed, agreed=True, conclusion=third.conclusion)
     return Standing(first, second, None, needed)
+
+
+def suspects_acute(readings: Sequence[Reading], *, signed: str | None = None) -> bool:
+    """Return whether the case is critical by what readers say; see the module's docstring. Pure.
+
+    Args:
+        readings: Of one round, in the order in which they were given.
+        signed: The conclusion that was signed last, or none.
+    """
+    if not readings:
+        return signed is not None and is_acute(signed)
+    decided = [one for one in readings if one.stage == "adjudication"]
+    if decided:
+        return is_acute(decided[-1].conclusion)
+    latest = {one.reader: one for one in readings}
+    return any(is_acute(one.conclusion) for one in latest.values())
 
 
 def stage_of(reader: str, readings: Sequence[Reading], *, critical: bool) -> Stage | None:

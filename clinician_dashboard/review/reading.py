@@ -115,6 +115,7 @@ def impression(act: Acting, word: Word) -> None:
     _check(word)
     act.keep()
     act.session.add(_opinion(act, word, stage="impression", blind_read=True))
+    _alert(act, word)
     act.prolong()
     act.changed("case.impression", conclusion=word.conclusion, finer=word.finer)
 
@@ -159,11 +160,7 @@ def conclude(act: Acting, word: Word) -> Stage:
             weights=(act.case.totals or {}).get("models", {}),
             overridden=differs,
         )
-    if is_acute(word.conclusion) and (facts.call is None or facts.call.closed_how == "not_critical"):
-        critical.open_call(
-            act.session, act.case, cause="reader", at=act.at, settings=act.settings, desk=act.desk
-        )
-        act.alerted = True
+    _alert(act, word)
     act.prolong()
     act.changed(
         "case.conclude",
@@ -174,6 +171,14 @@ def conclude(act: Acting, word: Word) -> Stage:
         differs=differs,
     )
     return stage
+
+
+def _alert(act: Acting, word: Word) -> None:
+    if is_acute(word.conclusion) and act.facts.untold:
+        critical.open_call(
+            act.session, act.case, cause="reader", at=act.at, settings=act.settings, desk=act.desk
+        )
+        act.alerted = True
 
 
 def _frame(act: Acting, frame_id: str) -> FrameFact:

@@ -15,6 +15,7 @@ from clinician_dashboard.access.roles import Actor, Permission
 from clinician_dashboard.audit import append
 from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.tables import CaseRow
+from clinician_dashboard.record.writer import Follower
 from clinician_dashboard.review import blind, claims, critical, facts, patients, reading, signing
 from clinician_dashboard.review.acting import Acting, allowed
 from clinician_dashboard.review.conclusions import words_of
@@ -46,6 +47,7 @@ class ReviewDesk:
 
     Attributes:
         on_signed: Called in the transaction of each signature with what was signed.
+        on_moved: Called in the transaction of an act that moves a case in the worklist, with the case.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ReviewDesk:
         self._confirm = confirm
         self._clock = clock
         self.on_signed: list[OnSigned] = []
+        self.on_moved: list[Follower] = []
 
     # Acts
 
@@ -201,6 +204,16 @@ class ReviewDesk:
         with self._record.session() as session:
             return blind.hidden_cases(session, list(cases), actor, settings=self.settings)
 
+    def alone_cases(self, actor: Actor, cases: Sequence[CaseRow]) -> frozenset[int]:
+        """Return the ids of those of ``cases`` of which other readers' suspicion is kept from ``actor``."""
+        with self._record.session() as session:
+            return blind.alone_cases(session, list(cases), actor, settings=self.settings)
+
+    def by_arrival(self, actor: Actor, site: str) -> bool:
+        """Return whether the worklist of ``actor`` is in the order of arrival; see `blind.by_arrival`."""
+        with self._record.session() as session:
+            return blind.by_arrival(session, site, actor, settings=self.settings)
+
     def reads_blind(self, actor: Actor) -> bool:
         """Return whether ``actor`` chose to read blind first."""
         with self._record.session() as session:
@@ -269,5 +282,7 @@ class ReviewDesk:
             act = Acting(session, actor, found, at, self.settings, self._name)
             act.expect(revision)
             yield act
-            act.mirror()
+            if act.mirror():
+                for follow in self.on_moved:
+                    follow(session, [act.case], at)
         self._on_change(site, code, act.alerted)

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from broker_config.messages import Review
+from broker_config.desk_messages import Review
 from clinician_dashboard.outbox import enqueue
 from clinician_dashboard.review import status
 from clinician_dashboard.review.acting import Acting
@@ -138,7 +138,7 @@ def _content(
         },
         "model": {
             "headline": headline(case),
-            "urgency": case.urgency,
+            "urgency": case.model_urgency,
             "decision": case.decision,
             "leading": case.leading,
             "shares": {

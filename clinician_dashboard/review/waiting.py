@@ -50,7 +50,7 @@ def waiting_for_a_reader(session: Session) -> Sequence[Waiting]:
     found = []
     for case, review in under_way:
         rows = [row for row in said.get(case.id, ()) if row.round == review.signed_version + 1]
-        standing = stand(readings(rows), critical=case.urgency == "critical")
+        standing = stand(readings(rows), critical=case.model_urgency == "critical")
         readers = frozenset(row.reader for row in rows if row.stage != "impression")
         if standing.second_needed and standing.second is None:
             found.append(Waiting(case, "second", standing.second_needed, rows[-1], readers))

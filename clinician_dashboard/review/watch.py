@@ -5,15 +5,19 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker_config.messages import now
+from clinician_dashboard.record.case_summary import note_suspicion
 from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.tables import CaseRow
 from clinician_dashboard.review import claims, critical
+from clinician_dashboard.review.conclusions import CONCLUSIONS
+from clinician_dashboard.review.facts import opinions_of, readings
+from clinician_dashboard.review.opinions import suspects_acute
 from clinician_dashboard.review.settings import ReviewSettings
-from clinician_dashboard.review.tables import CriticalCallRow, ReviewRow
+from clinician_dashboard.review.tables import CriticalCallRow, OpinionRow, ReviewRow
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +94,7 @@ class ReviewWatch:
             self._on_change(case.site, case.code, False)
 
     def _catch_up(self, at: datetime) -> None:
+        self._catch_up_readers(at)
         fresh = (
             select(CaseRow)
             .outerjoin(CriticalCallRow, CriticalCallRow.case_id == CaseRow.id)
@@ -103,8 +108,35 @@ class ReviewWatch:
         with self._record.transaction() as session:
             for case in session.scalars(fresh).all():
                 critical.open_call(
-                    session, case, cause="model", at=at, settings=self._settings, desk=self._name
+                    session,
+                    case,
+                    cause="reader" if case.raised_by_reader else "model",
+                    at=at,
+                    settings=self._settings,
+                    desk=self._name,
                 )
+
+    def _catch_up_readers(self, at: datetime) -> None:
+        """Move the cases of which a reader said acute leukaemia to an earlier release, which left them in the model's place."""
+        acute = [code for code, one in CONCLUSIONS.items() if one.acute]
+        spoken = exists().where(
+            OpinionRow.case_id == ReviewRow.case_id,
+            OpinionRow.round == ReviewRow.signed_version + 1,
+            OpinionRow.conclusion.in_(acute),
+        )
+        said = (
+            select(CaseRow, ReviewRow)
+            .join(ReviewRow, ReviewRow.case_id == CaseRow.id)
+            .where(CaseRow.urgency != "critical", spoken)
+        )
+        with self._record.session() as session:
+            if session.execute(said.limit(1)).first() is None:
+                return
+        with self._record.transaction() as session:
+            for case, review in session.execute(said).all():
+                rows = opinions_of(session, case.id, round_=review.signed_version + 1)
+                suspects = suspects_acute(readings(rows), signed=review.signed_conclusion)
+                note_suspicion(case, suspects=suspects, at=at)
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_EVERY_S):

@@ -82,14 +82,22 @@ def _add_cases(router: APIRouter, context: Context) -> None:
     ) -> Any:
         """The worklist: by urgency, stat before routine, then the oldest first; what is signed behind.
 
+        Who reads blind gets it by arrival, stat first, without numbers by urgency.
+
         Page by ``after``, with ``following`` of the answer before: cases that come meanwhile move nothing.
         """
         actor = actor_of(request)
         wanted = replace(asked, status="" if status == "open" else status).filter(login=actor.name)
         found = context.reader.worklist(
-            wanted, limit=limit, offset=offset, after=key_of(asked.after), before=key_of(asked.before)
+            wanted,
+            limit=limit,
+            offset=offset,
+            after=key_of(asked.after),
+            before=key_of(asked.before),
+            by_arrival=context.review.by_arrival(actor, asked.site),
         )
         hidden = context.review.hidden_cases(actor, found.cases)
+        alone = context.review.alone_cases(actor, found.cases)
         return {
             "matching": found.matching,
             "exact": found.exact,
@@ -97,7 +105,9 @@ def _add_cases(router: APIRouter, context: Context) -> None:
             "by_status": found.by_status,
             "following": str(found.following) if found.following else None,
             "previous": str(found.previous) if found.previous else None,
-            "cases": [case_fields(case, hidden=case.id in hidden) for case in found.cases],
+            "cases": [
+                case_fields(case, hidden=case.id in hidden, alone=case.id in alone) for case in found.cases
+            ],
         }
 
     @router.get("/cases/{code}", dependencies=CASES, response_model=CaseFramesOut)
@@ -125,7 +135,11 @@ def _add_cases(router: APIRouter, context: Context) -> None:
             found[0].id, state="" if hidden else state, page=page, page_size=limit
         )
         return {
-            **case_fields(found[0], hidden=hidden),
+            **case_fields(
+                found[0],
+                hidden=hidden,
+                alone=bool(context.review.alone_cases(actor_of(request), found)),
+            ),
             "by_state": {} if hidden else frames.by_state,
             "page": frames.page,
             "last_page": frames.last_page,

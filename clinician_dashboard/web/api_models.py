@@ -88,6 +88,7 @@ class CaseOut(Answer):
     waiting: int
     referred: int | None
     urgency: str | None
+    raised_by_reader: bool | None = Field(None, description="critical by a reader's word, not by the model's")
     status: str = Field(description="of its review: unclaimed, claimed, signed or amend")
     claimed_by: str | None
     signed_at: datetime | None
@@ -103,7 +104,7 @@ class CasesOut(Answer):
 
     matching: int
     exact: bool = Field(description="false: at least so many match")
-    by_urgency: dict[str, int]
+    by_urgency: dict[str, int] = Field(description="empty for who reads blind")
     by_status: dict[str, int]
     following: str | None = Field(description="give it as 'after' for the next page; null on the last one")
     previous: str | None = Field(description="give it as 'before' for the page before")

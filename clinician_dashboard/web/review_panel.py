@@ -8,6 +8,7 @@ from typing import Any
 
 from broker_config.messages import now
 from clinician_dashboard.access.roles import Actor
+from clinician_dashboard.record.tables import CaseRow
 from clinician_dashboard.review.blind import asked
 from clinician_dashboard.review.conclusions import (
     CONCLUSIONS,
@@ -69,6 +70,7 @@ class ReviewPanel:
         signer: Whether the person may sign.
         lead: Whether the person may take cases over.
         hidden: Whether the model's answer is hidden from them.
+        alone: Whether other readers' suspicion is kept from them: they read blind, and have not concluded.
         blind_asked: Whether the laboratory asks for it.
         blind_chosen: Whether they chose it.
         mine: Whether they have the case.
@@ -90,6 +92,7 @@ class ReviewPanel:
     signer: bool
     lead: bool
     hidden: bool
+    alone: bool
     blind_asked: bool
     blind_chosen: bool
     mine: bool
@@ -117,6 +120,19 @@ class ReviewPanel:
     def call(self) -> CriticalCallRow | None:
         """The latest critical alert."""
         return self.facts.call
+
+    @property
+    def tells_call(self) -> bool:
+        """Whether the critical alert may be shown: an escalated one to everybody."""
+        call = self.call
+        if call is not None and call.escalated_at is not None:
+            return True
+        return not self.hidden and not (self.alone and not self.facts.suspected)
+
+    @property
+    def urgency(self) -> str:
+        """The case's urgency as they may know it."""
+        return self.facts.case.model_urgency if self.alone else self.facts.case.urgency
 
     @property
     def urgent(self) -> bool:
@@ -186,6 +202,7 @@ def review_panel(desk: ReviewDesk, actor: Actor, site: str, code: str) -> Review
     stage = stage_of(actor.name, readings(facts.of_round), critical=facts.suspected) if reader else None
     own = facts.own(actor.name)
     hidden = desk.hidden(actor, facts)
+    alone = bool(desk.alone_cases(actor, [facts.case]))
     # Who may be the second reader sees the first one's word after giving their own.
     waits = hidden or (reader and own is None and stage == "second" and bool(facts.standing.second_needed))
     seen = [one for one in facts.of_round if not waits or one.reader == actor.name]
@@ -197,6 +214,7 @@ def review_panel(desk: ReviewDesk, actor: Actor, site: str, code: str) -> Review
         signer=actor.may("cases.sign"),
         lead=actor.role == "lab_lead",
         hidden=hidden,
+        alone=alone,
         blind_asked=asked(site, settings=desk.settings),
         blind_chosen=reader and desk.reads_blind(actor),
         mine=facts.holds(actor.name, at=at),
@@ -206,7 +224,7 @@ def review_panel(desk: ReviewDesk, actor: Actor, site: str, code: str) -> Review
         opinions=seen,
         secret=len(facts.of_round) - len(seen),
         gates=facts.gates(actor, at=at, amend_reason="given with the signature")
-        if actor.may("cases.sign")
+        if actor.may("cases.sign") and not hidden and not alone
         else (),
         versions=desk.versions(facts.case.id),
         prior=desk.prior(facts.case),
@@ -232,19 +250,27 @@ class Alerts:
         unseen: How many nobody has acknowledged.
         open: How many are acknowledged, and not told yet.
         lead: Whether who looks is the lab lead, to whom alerts are escalated.
-        hidden: Ids of cases whose answer is hidden from who looks: those are named without their finding.
+        unnamed: How many of the first few are of cases that who looks reads blind: those are counted, and not named.
+        hidden: Ids of such cases that were escalated: those are named, without their finding.
     """
 
     shown: Sequence[OpenAlert] = ()
     unseen: int = 0
     open: int = 0
     lead: bool = False
+    unnamed: int = 0
     hidden: frozenset[int] = frozenset()
 
     @property
     def escalated(self) -> bool:
         """Whether one was not acknowledged in time."""
         return any(one.state == "escalated" for one in self.shown)
+
+
+def kept_back(desk: ReviewDesk, actor: Actor, cases: Sequence[CaseRow]) -> frozenset[int]:
+    """Return the ids of those of ``cases`` of which ``actor`` may not know why an alert is open, or whether one is."""
+    raised = [case for case in cases if case.raised_by_reader]
+    return desk.hidden_cases(actor, cases) | desk.alone_cases(actor, raised)
 
 
 def alerts_for(desk: ReviewDesk, actor: Actor | None) -> Alerts:
@@ -255,12 +281,15 @@ def alerts_for(desk: ReviewDesk, actor: Actor | None) -> Alerts:
     if not any(counts.values()):
         return Alerts(lead=actor.role == "lab_lead")
     shown = [one for one in desk.alerts(limit=4) if one.state != "acknowledged"][:3]
+    kept = kept_back(desk, actor, [one.case for one in shown])
+    named = [one for one in shown if one.case.id not in kept or one.state == "escalated"]
     return Alerts(
-        shown=shown,
+        shown=named,
         unseen=counts["open"] + counts["escalated"],
         open=counts["acknowledged"],
         lead=actor.role == "lab_lead",
-        hidden=desk.hidden_cases(actor, [one.case for one in shown]),
+        unnamed=len(shown) - len(named),
+        hidden=kept & {one.case.id for one in named},
     )
 
 
@@ -282,7 +311,7 @@ def review_fields(desk: ReviewDesk, actor: Actor, site: str, code: str) -> dict[
         "amend_needed": review.amend_needed,
         "patient_code": review.patient_code,
         "answer_hidden": panel.hidden,
-        "second_reading_needed": bool(standing.second_needed) and not panel.secret,
+        "second_reading_needed": bool(standing.second_needed) and not panel.secret and not panel.alone,
         "stage": panel.stage,
         "opinions": [
             {
@@ -299,7 +328,7 @@ def review_fields(desk: ReviewDesk, actor: Actor, site: str, code: str) -> dict[
             for one in panel.gates
         ],
         "critical": None
-        if panel.call is None or panel.hidden
+        if panel.call is None or not panel.tells_call
         else {
             name: getattr(panel.call, name)
             for name in (

@@ -1,7 +1,7 @@
 """The review's routes: each act as a form of the pages and as JSON, the page of critical calls, and signed versions."""
 
 import logging
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
@@ -20,7 +20,7 @@ from clinician_dashboard.web import words
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.pages import Pages
 from clinician_dashboard.web.review_acts import ACTS, Act
-from clinician_dashboard.web.review_panel import review_fields
+from clinician_dashboard.web.review_panel import kept_back, review_fields
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ CALLS_PER_PAGE = 50
 Site = Annotated[str, Path(max_length=48)]
 Code = Annotated[str, Path(max_length=40)]
 Page = Annotated[int, Query(ge=1, le=100_000)]
+Named = Annotated[Literal["", "yes"], Query(description="name the cases to who reads blind")]
 Version = Annotated[int, Path(ge=1, le=100_000)]
 
 
@@ -76,32 +77,17 @@ def review_pages(pages: Pages, context: Context) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     reading = [Depends(needs("cases.read"))]
 
-    def calls(request: Request, page: int) -> dict[str, Any]:
-        closed, total = context.review.closed_alerts(limit=CALLS_PER_PAGE, offset=(page - 1) * CALLS_PER_PAGE)
-        alerts = context.review.alerts()
-        waiting = context.review.waiting(actor_of(request))
-        return {
-            "page": "critical",
-            "alerts_shown": alerts,
-            "waiting": waiting,
-            "blinded": context.review.hidden_cases(
-                actor_of(request), [*(one.case for one in alerts), *(one.case for one in waiting)]
-            ),
-            "closed": closed,
-            "total": total,
-            "number": page,
-            "last_page": max(1, -(-total // CALLS_PER_PAGE)),
-            "simulated": any(one.case.simulated for one in (*alerts, *closed)),
-            "needed": context.reader.needing_a_person(),
-        }
-
     @router.get("/critical", dependencies=reading)
-    def critical(request: Request, page: Page = 1) -> Response:
-        return pages.answer(request, "critical.html", **calls(request, page))
+    def critical(request: Request, page: Page = 1, named: Named = "") -> Response:
+        return pages.answer(
+            request, "critical.html", **_calls(context, request, page=page, named=bool(named))
+        )
 
     @router.get("/fragments/critical", dependencies=reading)
-    def critical_parts(request: Request, page: Page = 1) -> Response:
-        return pages.parts(request, "parts/critical.html", **calls(request, page))
+    def critical_parts(request: Request, page: Page = 1, named: Named = "") -> Response:
+        return pages.parts(
+            request, "parts/critical.html", **_calls(context, request, page=page, named=bool(named))
+        )
 
     @router.get("/fragments/alerts", dependencies=reading)
     def alerts(request: Request) -> Response:
@@ -135,6 +121,44 @@ def review_pages(pages: Pages, context: Context) -> APIRouter:
     for act in ACTS:
         _add_form(router, context.review, act)
     return router
+
+
+def _calls(context: Context, request: Request, *, page: int, named: bool) -> dict[str, Any]:
+    """Return what the page of critical calls shows.
+
+    Args:
+        context: What the daemon offers.
+        request: Of who looks.
+        page: Of the closed calls, from 1.
+        named: Whether a blind reader asks which cases wait.
+    """
+    desk, actor = context.review, actor_of(request)
+    closed, total = desk.closed_alerts(limit=CALLS_PER_PAGE, offset=(page - 1) * CALLS_PER_PAGE)
+    alerts, waiting = desk.alerts(), desk.waiting(actor)
+    if desk.by_arrival(actor, ""):
+        waiting = sorted(waiting, key=lambda one: one.since.at)
+    cases = [
+        *(one.case for one in alerts),
+        *(one.case for one in waiting),
+        *(one.case for one in closed),
+    ]
+    kept = kept_back(desk, actor, cases)
+    for one in alerts if named else ():
+        if one.case.id in kept:  # who has them named reads them less blind, and the audit knows
+            saw_case(request, one.case.site, one.case.code)
+    return {
+        "page": "critical",
+        "alerts_shown": alerts,
+        "waiting": waiting,
+        "blinded": kept,
+        "unnamed": frozenset() if named else kept,
+        "closed": [one for one in closed if one.case.id not in kept],
+        "total": total,
+        "number": page,
+        "last_page": max(1, -(-total // CALLS_PER_PAGE)),
+        "simulated": any(one.case.simulated for one in (*alerts, *closed)),
+        "needed": context.reader.needing_a_person(),
+    }
 
 
 def _add_form(router: APIRouter, desk: ReviewDesk, act: Act) -> None:

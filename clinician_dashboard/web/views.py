@@ -227,18 +227,20 @@ def rejection_fields(row: RejectionRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in (*names, "payload_bytes", "payload_sha256", "announced")}
 
 
-def case_fields(case: CaseRow, *, hidden: bool = False) -> dict[str, Any]:
+def case_fields(case: CaseRow, *, hidden: bool = False, alone: bool = False) -> dict[str, Any]:
     """Return a case as plain fields, for the JSON API.
 
     Args:
         case: Its row.
         hidden: Whether the model's answer is kept from who asks, until they have read the case themselves.
+        alone: Whether other readers' suspicion is kept from who asks, until they have concluded.
     """
     answer = {
         "referred": case.referred,
-        "urgency": case.urgency,
+        "urgency": case.model_urgency if alone else case.urgency,
+        "raised_by_reader": case.raised_by_reader and not alone,
         "headline": words.headline(case),
-        "result": case.result,
+        "result": {key: value for key, value in case.result.items() if key != "reader_suspects"},
     }
     return {
         "site": case.site,

@@ -96,10 +96,10 @@ def numbers(spans: Sequence[tuple[int, int]]) -> str:
 
 
 def headline(case: CaseRow) -> str:
-    """Return what the case's result says in one line, for a clinician."""
-    if case.urgency == "waiting":
+    """Return what the model's result says in one line, for a clinician; a reader's own suspicion is told beside it."""
+    if case.model_urgency == "waiting":
         return "Waiting for the first answer"
-    if case.urgency == "critical":
+    if case.model_urgency == "critical":
         if case.decision == "report" and case.leading in ("ALL", "AML"):
             return f"{CLASS_NAMES[case.leading]} suspected"  # type: ignore[index]
         return "Acute leukaemia suspected, type not settled"

@@ -100,20 +100,32 @@ Asked = Annotated[WorklistQuery, Depends(worklist_query)]
 def worklist_shown(context: Context, asked: WorklistQuery, request: Request) -> dict[str, Any]:
     """Return what the worklist shows to who asks."""
     read: Callable[..., Any] = context.reader.worklist
-    wanted = asked.filter(login=request.state.actor.name)
-    found = read(wanted, limit=PAGE_SIZE, after=key_of(asked.after), before=key_of(asked.before))
+    actor = request.state.actor
+    by_arrival = context.review.by_arrival(actor, asked.site)
+    if by_arrival:
+        asked = replace(asked, urgency="")
+    wanted = asked.filter(login=actor.name)
+    found = read(
+        wanted,
+        limit=PAGE_SIZE,
+        after=key_of(asked.after),
+        before=key_of(asked.before),
+        by_arrival=by_arrival,
+    )
     if not found.cases and (asked.after or asked.before):  # cases left this filter meanwhile
         asked = replace(asked, after="", before="")
-        found = read(wanted, limit=PAGE_SIZE)
-    hidden = context.review.hidden_cases(request.state.actor, found.cases)
+        found = read(wanted, limit=PAGE_SIZE, by_arrival=by_arrival)
+    hidden = context.review.hidden_cases(actor, found.cases)
     newest = context.reader.latest_frames([case.id for case in found.cases], each=THUMBNAILS)
     return {
         "page": "worklist",
         "lines": [views.case_line(case, newest.get(case.id, [])) for case in found.cases],
         "found": found,
         "hidden": hidden,
+        "alone": context.review.alone_cases(actor, found.cases),
+        "by_arrival": by_arrival,
         "signed": context.review.signed_words([case.id for case in found.cases if case.signed_at]),
-        "all_matching": sum(found.by_urgency.values()),
+        "all_matching": sum(found.by_urgency.values()) or found.matching,
         "asked": asked,
         "urgency": asked.urgency if asked.urgency in URGENCIES else "",
         "status": asked.status if asked.status in STATUS_CHIPS else "",

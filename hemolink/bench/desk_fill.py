@@ -16,18 +16,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from broker_config.messages import (
-    CLASSES,
-    DeviceState,
-    Diagnosis,
-    Frame,
-    Message,
-    ModelIdentity,
-    Quality,
-    Timings,
-    WorkerState,
-    now,
-)
+from broker_config.device_messages import DeviceState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import CLASSES, Diagnosis, Frame, Message, ModelIdentity, Quality, Timings, now
 from clinician_dashboard.record import Record, RecordReader, RecordWriter
 from clinician_dashboard.record.case_filter import CaseFilter
 from clinician_dashboard.record.tables import CaseRow

@@ -18,8 +18,9 @@ from typing import Any
 
 from broker_config.codec import decode
 from broker_config.delivery import Publication, publication
+from broker_config.device_messages import DeviceState
 from broker_config.errors import DecodeError
-from broker_config.messages import DeviceState, Frame, Presence, Receipt, new_frame_id, now
+from broker_config.messages import Frame, Presence, Receipt, new_frame_id, now
 from broker_config.roles import Member
 from broker_config.session import BrokerSettings, Ending, IncomingMessage, Session, Subscription
 from broker_config.topics import Topics

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from broker_config.codec import decode
 from broker_config.delivery import publication
+from broker_config.device_messages import DeviceState
 from broker_config.errors import ContractError
-from broker_config.messages import DeviceState, Frame, Receipt, now
+from broker_config.messages import Frame, Receipt, now
 from broker_config.session import BrokerSettings, IncomingMessage, Session, Subscription
 from broker_config.topics import Topics
 

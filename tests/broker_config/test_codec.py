@@ -11,24 +11,19 @@ import pytest
 from broker_config.cbor_profile import check
 from broker_config.codec import MAX_JSON_BYTES, decode, encode
 from broker_config.delivery import DELIVERY, publication
+from broker_config.desk_messages import Alert, CaseUpdate, Review
+from broker_config.device_messages import Command, CommandResponse, DeviceState
 from broker_config.errors import DecodeError, UnknownVersion
+from broker_config.fleet_messages import FleetModel, FleetStops, ModelStop, WorkerState
 from broker_config.messages import (
     CLASSES,
-    Alert,
-    CaseUpdate,
-    Command,
-    CommandResponse,
-    DeviceState,
     Diagnosis,
-    FleetModel,
     Frame,
     Message,
     ModelIdentity,
     Quality,
     Receipt,
     Rejection,
-    Review,
-    WorkerState,
     new_frame_id,
     now,
 )
@@ -116,6 +111,13 @@ def one_of_each() -> list[Message]:
         CommandResponse(request_id=new_frame_id(), verb="status", ok=True, state=state, at=now()),
         WorkerState(worker="w1", pool="p", presence="draining", birth=0, at=now(), frames_per_s=1.25),
         FleetModel(name="resnet34", version="1", weights_sha256=SHA, at=now()),
+        FleetStops(
+            stops=(
+                ModelStop(weights_sha256=SHA, name="resnet34", version="1", reason="drift", stopped_at=now()),
+            ),
+            at=now(),
+            by="desk",
+        ),
         CaseUpdate(
             case="A-1",
             site="clinic",

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from broker_config.cbor_profile import MAX_DEPTH, MAX_ITEMS
 from broker_config.codec import MAX_JSON_BYTES, decode, encode
+from broker_config.device_messages import Command
 from broker_config.errors import DecodeError, TopicError, UnknownVersion
-from broker_config.messages import SCHEMA_VERSION, Command, Frame, Message
+from broker_config.messages import SCHEMA_VERSION, Frame, Message
 from broker_config.roles import ROLES, Member, rules
 from broker_config.topics import TopicName, Topics
 from tests.broker_config.contract_strategies import (
@@ -198,6 +199,7 @@ def every_topic(topics: Topics, site: str, device: str, *, priority: str, verb: 
         topics.response(site, device, verb): TopicName("response", site, device, verb),
         topics.worker_state(device): TopicName("worker-state", device=device),
         topics.fleet_model(): TopicName("fleet-model"),
+        topics.fleet_stops(): TopicName("fleet-stops"),
     }
 
 
@@ -246,7 +248,8 @@ def test_no_rule_of_one_site_or_device_reaches_another(examples: int) -> None:
         for rule in rules(member):
             for topic, name in elsewhere.items():
                 if matches(rule.topic_filter, topic):
-                    assert role == "worker" or name.kind in ("worker-state", "fleet-model")
+                    assert role == "worker" or name.kind in ("worker-state", "fleet-model", "fleet-stops")
+                    assert name.kind != "fleet-stops" or rule.access == "read"
             for topic, name in beside.items():
                 if role == "edge" and matches(rule.topic_filter, topic):
                     assert name.kind in ("worker-state", "fleet-model")

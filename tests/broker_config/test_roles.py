@@ -30,6 +30,7 @@ MEMBERS = [
     Member("worker", "w1"),
     Member("dashboard", "board", "clinic"),
     Member("operator", "ops"),
+    Member("dashboard", "hall"),
 ]
 
 
@@ -57,6 +58,7 @@ ALLOWED = [
     ("worker.w1", TOPICS.worker_state("w1")),
     ("dashboard.clinic.board", TOPICS.receipt("clinic", "scope-1")),
     ("dashboard.clinic.board", TOPICS.command("clinic", "scope-2", "pause")),
+    ("dashboard.hall", TOPICS.fleet_stops()),
     ("operator.ops", TOPICS.fleet_model()),
     ("operator.ops", TOPICS.command("clinic", "scope-1", "capture")),
     ("operator.ops", TOPICS.command("clinic", "scope-1", "retry")),
@@ -74,6 +76,9 @@ DENIED = [
     ("worker.w1", TOPICS.worker_state("w2")),
     ("worker.w1", TOPICS.state("clinic", "scope-1")),
     ("worker.w1", TOPICS.command("clinic", "scope-1", "pause")),
+    ("worker.w1", TOPICS.fleet_stops()),
+    ("operator.ops", TOPICS.fleet_stops()),
+    ("dashboard.clinic.board", TOPICS.fleet_stops()),
     ("dashboard.clinic.board", TOPICS.diagnosis("clinic", "scope-1")),
     ("dashboard.clinic.board", TOPICS.command("other", "scope-1", "pause")),
     ("operator.ops", TOPICS.diagnosis("clinic", "scope-1")),
@@ -223,7 +228,8 @@ def test_rules_follow_the_delivery_table() -> None:
             granted = rules(member)
             writes = any(_carries(rule.topic_filter, kind) for rule in granted if rule.access == "write")
             reads = any(_carries(rule.topic_filter, kind) for rule in granted if rule.access == "read")
-            assert writes == (member.role in row.publishers), (kind, member)
+            for_all = kind != "fleet-stops" or not member.site  # no site stops a model for the others
+            assert writes == (member.role in row.publishers and for_all), (kind, member)
             assert reads == (member.role in row.subscribers), (kind, member)
 
 
@@ -231,8 +237,8 @@ def _carries(topic_filter: str, kind: str) -> bool:
     levels = topic_filter.split("/")[2:]
     if kind == "worker-state":
         return levels[0] == "fleet" and levels[-1] == "state"
-    if kind == "fleet-model":
-        return levels == ["fleet", "model"]
+    if kind in ("fleet-model", "fleet-stops"):
+        return levels == ["fleet", kind.removeprefix("fleet-")]
     if kind == "command":
         return levels[2:] == ["command", "+"]
     return levels[0] != "fleet" and (levels[2] == kind or levels[-1] == kind)

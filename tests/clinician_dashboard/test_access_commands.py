@@ -15,10 +15,11 @@ from clinician_dashboard.access.roles import SYSTEM
 from clinician_dashboard.access.settings import SignInSettings, WebTlsSettings
 from clinician_dashboard.audit.anchor import read_anchor
 from clinician_dashboard.audit.verification import verify_audit
-from clinician_dashboard.backup import make_backup, restore
+from clinician_dashboard.backup import make_backup
 from clinician_dashboard.commands import dashboard
 from clinician_dashboard.dashboard import Dashboard
 from clinician_dashboard.errors import DashboardError
+from clinician_dashboard.restore import restore
 from clinician_dashboard.settings import Settings
 from tests.clinician_dashboard.desk.signing_in import field
 from tests.clinician_dashboard.desk.stores import sqlite_store

@@ -6,7 +6,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from broker_config.messages import ModelIdentity, Quality, WorkerState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import ModelIdentity, Quality
 from broker_config.topics import Topics
 from clinician_dashboard import ingest as ingest_module
 from clinician_dashboard import intake as intake_module

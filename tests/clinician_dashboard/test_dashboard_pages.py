@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker_config.messages import CLASSES, ModelIdentity, Quality, WorkerState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import CLASSES, ModelIdentity, Quality
 from clinician_dashboard.record import case_counts, few_cases
 from clinician_dashboard.settings import Settings
 from clinician_dashboard.web import api

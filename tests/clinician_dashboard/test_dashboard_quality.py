@@ -3,7 +3,10 @@
 import pytest
 
 from broker_config.codec import decode
-from broker_config.messages import CaseUpdate, ModelIdentity
+from broker_config.desk_messages import CaseUpdate
+from broker_config.device_messages import DeviceState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import ModelIdentity, now
 from broker_config.session import Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics
@@ -153,8 +156,6 @@ def record_day(record):
 
 
 def test_a_fleet_of_a_thousand_shows_its_last_frames_and_who_serves_a_stopped_model(place, make, eventually):
-    from broker_config.messages import DeviceState, WorkerState, now  # noqa: PLC0415
-
     desk, far = place
     writer = RecordWriter(desk.dashboard._record)
     frame = make.frame("HL-1")

@@ -11,7 +11,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from broker_config.authority import make_certificates
 from broker_config.errors import SettingsError
-from broker_config.messages import LARGEST_COUNT, ModelIdentity, Quality, WorkerState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import LARGEST_COUNT, ModelIdentity, Quality
 from broker_config.settings import load_settings, parse_settings
 from clinician_dashboard.commands import dashboard
 from clinician_dashboard.errors import RecordError, RecordInUse

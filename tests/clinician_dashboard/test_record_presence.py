@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker_config.messages import DeviceState, WorkerState
+from broker_config.device_messages import DeviceState
+from broker_config.fleet_messages import WorkerState
 from clinician_dashboard.record.presence import Heard, believe, presence_of, take
 from clinician_dashboard.record.tables import DeviceRow
 

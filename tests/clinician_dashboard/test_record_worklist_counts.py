@@ -77,7 +77,7 @@ def test_counts_follow_a_case_through_review_amendment_a_second_microscope_and_a
     place.desk.sign(BEN, *WARD, password="right", amend_reason="a frame came later")
     assert agree(record)["scope-2"][1] == {"open", "unclaimed", "signed"}
 
-    stops = ModelStops(record, followers=[place.follower], on_change=lambda _: None)
+    stops = ModelStops(record, name="desk", followers=[place.follower], on_change=lambda _: None)
     stops.start()
     try:
         for stopped, urgencies in ((True, {"refer": 1, "high": 1}), (False, {"critical": 1, "high": 1})):

@@ -106,6 +106,11 @@ def test_a_case_on_paper_says_what_it_is(place, clean_page, tmp_path, theme):
         assert words not in text
     page.emulate_media(media="print", color_scheme=theme)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    # The colours of classes and urgencies are the light theme's, whatever the screen had.
+    asked = "['--critical', '--refer-soft', '--c-AML', '--icon-in', '--ink', '--paper']"
+    style = "getComputedStyle(document.documentElement)"
+    shown = page.evaluate(f"{asked}.map(name => {style}.getPropertyValue(name).trim())")
+    assert shown == ["#a81b1b", "#f0ecfa", "#b8458f", "#fff", "#000000", "#ffffff"]
 
 
 def test_what_was_refused_is_seen_and_sent_again(place, clean_page, tmp_path, refusing):

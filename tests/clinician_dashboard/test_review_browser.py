@@ -187,6 +187,25 @@ def test_the_critical_loop_is_seen_everywhere_and_closed_with_read_back(send, op
     page.wait_for_selector("table.calls >> text=Ward physician on duty (st-17)")
 
 
+def test_a_readers_suspicion_moves_the_case_on_a_colleagues_screen(place, send, open_page):
+    desk, _far = place
+    send("healthy", code="HL-0")
+    send("healthy")
+    colleague = open_page(name="ben")
+    rows = "[...document.querySelectorAll('[data-list] tr')].map(row => row.dataset.key.split('/')[1]).join()"
+    until(colleague, f"{rows} === 'HL-0,HL-1'")
+    reader = desk.sign_in("haematologist", name="anna")
+    at = "/api/v1/cases/ward/HL-1"
+    reader.post(f"{at}/claim", json={}).raise_for_status()
+    said = {"conclusion": "ALL", "reason": "blasts_missed"}
+    reader.post(f"{at}/conclude", json=said).raise_for_status()
+    until(colleague, f"{rows} === 'HL-1,HL-0'")
+    row = colleague.locator('[data-key="ward/HL-1"]')
+    assert "raised by a reader" in row.inner_text()
+    assert "critical" in row.get_attribute("class")
+    colleague.wait_for_selector("text=1 critical case is not acknowledged")
+
+
 def test_a_blind_reader_speaks_first_and_then_sees_the_answer(place, send, open_page):
     desk, _far = place
     send("CLL")

@@ -4,11 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from broker_config.messages import Alert
+from broker_config.desk_messages import Alert
 from clinician_dashboard.outbox.tables import OutboxRow
+from clinician_dashboard.record.case_summary import note_suspicion
+from clinician_dashboard.record.worklist import CaseFilter, read_worklist
 from clinician_dashboard.review.critical import Call
 from clinician_dashboard.review.errors import OutOfOrder, Unusable
+from clinician_dashboard.review.facts import find_case
 from clinician_dashboard.review.reading import Word
+from clinician_dashboard.review.tables import CriticalCallRow
 from tests.clinician_dashboard.desk.reviewing import ANNA, BEN, LEAD, WARD, opened
 from tests.clinician_dashboard.desk.stores import sqlite_store
 
@@ -99,3 +103,70 @@ def test_a_reader_who_suspects_what_the_model_did_not_opens_the_alert(place):
     (alert,) = place.desk.alerts()
     assert alert.row.cause == "reader"
     assert place.heard[-1] == ("ward", "HL-1", True)
+
+
+def test_a_readers_own_suspicion_moves_the_case_at_once_and_the_place_follows_their_word(place):
+    place.send("healthy", case="HL-0")
+    frames = place.send("healthy")
+    moved = []
+    place.desk.on_moved.append(lambda _session, cases, _at: moved.extend(case.code for case in cases))
+
+    def order():
+        with place.record.snapshot() as session:
+            found = read_worklist(session, CaseFilter(), limit=10)
+        return [(case.code, case.urgency) for case in found.cases], found.by_urgency["critical"]
+
+    assert order() == ([("HL-0", "routine"), ("HL-1", "routine")], 0)
+    place.desk.claim(ANNA, *WARD)
+    place.desk.view(ANNA, *WARD, frames)
+    place.desk.conclude(ANNA, *WARD, Word("AML", reason="blasts_missed"))
+    assert order() == ([("HL-1", "critical"), ("HL-0", "routine")], 1)
+    assert place.facts().case.raised_by_reader
+    assert not place.facts().suspected  # the model still does not
+    place.send("healthy")  # frames that the model calls healthy do not calm it
+    assert order()[0][0] == ("HL-1", "critical")
+    assert moved == ["HL-1"]
+
+    place.desk.conclude(ANNA, *WARD, Word("CLL", reason="maturation"))
+    assert order() == ([("HL-0", "routine"), ("HL-1", "routine")], 0)
+    assert [one.state for one in place.desk.alerts()] == ["open"]  # which only a person closes
+    place.desk.conclude(BEN, *WARD, Word("ALL", reason="blasts_missed"))
+    assert order()[0][0] == ("HL-1", "critical")
+    place.desk.conclude(LEAD, *WARD, Word("CLL", reason="maturation"))  # the third reader decides
+    assert order()[0] == [("HL-0", "routine"), ("HL-1", "routine")]
+    assert len(place.rows(CriticalCallRow)) == 1
+
+
+def test_what_was_signed_stays_urgent_until_it_is_read_anew_and_news_is_called_again(place):
+    frames = place.send("AML")
+    place.desk.claim(ANNA, *WARD)
+    place.desk.view(ANNA, *WARD, frames)
+    for reader in (ANNA, BEN):
+        place.desk.conclude(reader, *WARD, Word("CLL", reason="maturation"))
+    place.desk.acknowledge(ANNA, *WARD)
+    call = Call("ward_physician", "st-17", read_back=True)
+    place.desk.log_call(ANNA, *WARD, call)
+    place.desk.sign(ANNA, *WARD, password="right")
+    assert place.desk.alerts() == []
+    place.later(minutes=1)
+    place.desk.claim(ANNA, *WARD)
+    place.desk.conclude(ANNA, *WARD, Word("AML"))  # an amendment that says what the signature did not
+    assert [one.row.cause for one in place.desk.alerts()] == ["reader"]
+    place.desk.conclude(BEN, *WARD, Word("AML"))
+    assert place.unmet(ANNA) == {"call", "reason"}
+    place.desk.acknowledge(ANNA, *WARD)
+    place.desk.log_call(ANNA, *WARD, call)
+    place.desk.sign(ANNA, *WARD, password="right", amend_reason="seen again")
+    assert place.facts().case.reader_suspects
+    assert place.facts().case.status == "signed"
+
+
+def test_a_record_of_an_earlier_release_moves_the_cases_of_its_readers_on_opening(place):
+    place.send("healthy")
+    place.desk.claim(ANNA, *WARD)
+    place.desk.conclude(ANNA, *WARD, Word("ALL", reason="blasts_missed"))
+    with place.record.transaction() as session:
+        note_suspicion(find_case(session, *WARD), suspects=False, at=place.at)  # as that release left it
+    assert place.facts().case.urgency == "routine"
+    place.watch.look()
+    assert place.facts().case.urgency == "critical"

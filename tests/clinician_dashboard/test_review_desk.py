@@ -2,7 +2,8 @@
 
 import pytest
 
-from broker_config.messages import Quality, Review
+from broker_config.desk_messages import Review
+from broker_config.messages import Quality
 from clinician_dashboard.access.roles import Actor
 from clinician_dashboard.audit.tables import AuditRow
 from clinician_dashboard.outbox.tables import OutboxRow

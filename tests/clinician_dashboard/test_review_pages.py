@@ -2,7 +2,8 @@
 
 from markupsafe import escape
 
-from broker_config.messages import Alert, Finer, Review
+from broker_config.desk_messages import Alert, Review
+from broker_config.messages import Finer
 from broker_config.session import Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics

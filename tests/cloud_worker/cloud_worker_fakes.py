@@ -15,18 +15,9 @@ import numpy as np
 
 from broker_config.codec import decode, encode
 from broker_config.delivery import Publication, publication
-from broker_config.messages import (
-    Command,
-    CommandResponse,
-    Diagnosis,
-    Frame,
-    ModelIdentity,
-    Receipt,
-    Rejection,
-    WorkerState,
-    new_frame_id,
-    now,
-)
+from broker_config.device_messages import Command, CommandResponse
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import Diagnosis, Frame, ModelIdentity, Receipt, Rejection, new_frame_id, now
 from broker_config.session import IncomingMessage, Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics

@@ -15,8 +15,10 @@ import pytest
 
 from broker_config.codec import decode
 from broker_config.delivery import publication
+from broker_config.device_messages import CommandResponse, DeviceState
 from broker_config.errors import SessionError
-from broker_config.messages import CommandResponse, DeviceState, Frame, Receipt, Rejection, WorkerState, now
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import Frame, Receipt, Rejection, now
 from broker_config.session import IncomingMessage, Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics

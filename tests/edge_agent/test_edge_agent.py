@@ -16,7 +16,8 @@ import yaml
 from click.testing import CliRunner
 
 from broker_config.delivery import Publication, publication
-from broker_config.messages import Command, now
+from broker_config.device_messages import Command
+from broker_config.messages import now
 from broker_config.settings import BrokerSettings
 from edge_agent.commands import edge
 from edge_agent.errors import AgentRefused, SpoolUnavailable

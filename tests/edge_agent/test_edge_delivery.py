@@ -12,7 +12,8 @@ import yaml
 
 from broker_config.codec import decode
 from broker_config.delivery import publication
-from broker_config.messages import DeviceState, now
+from broker_config.device_messages import DeviceState
+from broker_config.messages import now
 from broker_config.mosquitto import MosquittoProcess, render_passwords
 from broker_config.roles import Member, render_acl
 from broker_config.session import Session, Subscription

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from broker_config.messages import WorkerState, now
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import now
 from edge_agent.fleet import Fleet
 from edge_agent.hold import Hold
 from edge_agent.inbox import Inbox

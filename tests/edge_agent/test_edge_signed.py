@@ -3,7 +3,8 @@
 import logging
 
 from broker_config.delivery import publication
-from broker_config.messages import Review, now
+from broker_config.desk_messages import Review
+from broker_config.messages import now
 from broker_config.settings import BrokerSettings
 from tests.edge_agent.conftest import DEVICE, SITE, FarEnd, eventually
 

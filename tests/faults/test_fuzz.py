@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from broker_config.codec import decode
+from broker_config.device_messages import Command, DeviceState
 from broker_config.errors import DecodeError
-from broker_config.messages import Command, DeviceState, Frame
+from broker_config.messages import Frame
 from hemolink.bench.hostile import embedded_attack, honest, orders, stream
 from hemolink.bench.hostile.ledger import FILTERS, Ledger, receivers
 from hemolink.bench.hostile.shot import PAYLOAD_MARK

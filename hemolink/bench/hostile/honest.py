@@ -9,7 +9,7 @@ from typing import Any
 
 import cbor2
 
-from broker_config import messages
+from broker_config import device_messages, fleet_messages, messages
 from broker_config.topics import Topics
 from hemolink.bench.hostile.shot import DEVICE, ROOT, SITE, hexadecimal
 
@@ -21,6 +21,7 @@ KINDS = (
     "state",
     "worker-state",
     "fleet-model",
+    "fleet-stops",
     "command",
     "response",
 )
@@ -29,14 +30,15 @@ TYPES: Mapping[str, type[messages.Message]] = {
     "diagnosis": messages.Diagnosis,
     "receipt": messages.Receipt,
     "rejected": messages.Rejection,
-    "state": messages.DeviceState,
-    "worker-state": messages.WorkerState,
-    "fleet-model": messages.FleetModel,
-    "command": messages.Command,
-    "response": messages.CommandResponse,
+    "state": device_messages.DeviceState,
+    "worker-state": fleet_messages.WorkerState,
+    "fleet-model": fleet_messages.FleetModel,
+    "fleet-stops": fleet_messages.FleetStops,
+    "command": device_messages.Command,
+    "response": device_messages.CommandResponse,
 }
 _TOPICS = Topics(ROOT)
-_WEIGHTS = (30, 14, 16, 8, 8, 8, 3, 13, 1)
+_WEIGHTS = (30, 14, 16, 8, 8, 8, 3, 3, 13, 1)
 MODEL = {
     "name": "hostile",
     "version": "1",
@@ -216,15 +218,10 @@ def fields(  # noqa: PLR0911 - one return a type, as the contract has one class 
                 "rejected": 0,
                 "queued": 0,
                 "frames_per_s": 0.5,
+                "stopped": "",
             }
-        case "fleet-model":
-            return {
-                "schema_version": 1,
-                "name": "other",
-                "version": "2",
-                "weights_sha256": hexadecimal(random, 64),
-                "at": at,
-            }
+        case "fleet-model" | "fleet-stops":
+            return _of_the_fleet(kind, random, at=at)
         case "command":
             return {
                 "schema_version": 1,
@@ -250,6 +247,14 @@ def fields(  # noqa: PLR0911 - one return a type, as the contract has one class 
     raise ValueError(f"no kind {kind!r}: use one of {', '.join(KINDS)}")
 
 
+def _of_the_fleet(kind: str, random: Random, *, at: str) -> dict[str, Any]:
+    model = {"name": "other", "version": "2", "weights_sha256": hexadecimal(random, 64)}
+    if kind == "fleet-model":
+        return {"schema_version": 1, **model, "at": at}
+    stop = {**model, "reason": "drift", "stopped_at": at}
+    return {"schema_version": 1, "stops": [stop], "at": at, "by": "desk"}
+
+
 def encode(kind: str, content: Any) -> bytes:
     """Return the payload of any fields, valid or not: CBOR for a frame, JSON otherwise (NaN and surrogates as Python writes them)."""
     if kind == "frame":
@@ -266,6 +271,7 @@ def topic(
         "frame": f"{base}/frame/routine",
         "worker-state": f"{ROOT}/v1/fleet/{worker}/state",
         "fleet-model": _TOPICS.fleet_model(),
+        "fleet-stops": _TOPICS.fleet_stops(),
         "command": f"{base}/command/{verb}",
         "response": f"{base}/command/{verb}/response",
     }

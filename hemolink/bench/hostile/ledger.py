@@ -43,7 +43,7 @@ Samples = list[tuple[str, dict[str, str], float]]
 
 _TOPICS = Topics(ROOT)
 FILTERS = {
-    "worker": (_TOPICS.all_frames(), _TOPICS.fleet_model()),
+    "worker": (_TOPICS.all_frames(), _TOPICS.fleet_model(), _TOPICS.fleet_stops()),
     "record": (
         _TOPICS.all_frames(),
         _TOPICS.all_of("diagnosis"),

@@ -83,7 +83,9 @@ def _cleared(random: Random) -> Shot:
 
 def _retained(random: Random) -> Shot:
     """Junk, retained, where every daemon that starts later will find it."""
-    kind = random.choice(["state", "worker-state", "fleet-model", "frame", "diagnosis", "rejected"])
+    kind = random.choice(
+        ["state", "worker-state", "fleet-model", "fleet-stops", "frame", "diagnosis", "rejected"]
+    )
     place = honest.topic(kind, device=f"ghost-{random.randrange(20)}", worker=f"ghost-{random.randrange(20)}")
     return Shot(
         FAMILY, f"{kind}: junk retained", place, random.randbytes(random.randrange(1, 200)), retain=True

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_config.delivery import Publication, publication
-from broker_config.messages import DeviceState, Diagnosis, Frame, Receipt, Rejection, WorkerState
+from broker_config.device_messages import DeviceState
+from broker_config.fleet_messages import WorkerState
+from broker_config.messages import Diagnosis, Frame, Receipt, Rejection
 from broker_config.session import Session, Subscription
 from broker_config.settings import BrokerSettings
 from broker_config.topics import Topics

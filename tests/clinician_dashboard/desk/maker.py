@@ -7,9 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from broker_config.device_messages import DeviceState
 from broker_config.messages import (
     CLASSES,
-    DeviceState,
     Diagnosis,
     Frame,
     ModelIdentity,
