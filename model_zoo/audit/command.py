@@ -115,6 +115,7 @@ def audit(
         click.echo(json.dumps(report))
     else:
         click.echo(_described(report))
+        click.echo(f"next: hemolink model train --data {data} --run DIR")
 
 
 def _described(report: dict[str, Any]) -> str:
