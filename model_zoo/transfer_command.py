@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -82,7 +83,7 @@ def transfer(
         return
     click.echo("\n".join(table(found)))
     click.echo(
-        f"written: {path}; next: hemolink model package --run {run} --transfer {path} --name NAME --out DIR"
+        f"written: {path}; next: hemolink model package --run {quote(str(run))} --transfer {quote(str(path))} --alpha {alpha:g} --name NAME --out DIR"
     )
 
 

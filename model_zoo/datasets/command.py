@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -86,8 +87,8 @@ def manifest(
         click.echo(_described(report))
         click.echo(f"report, with the reason for each union: {report_path}")
         click.echo(
-            f"next: hemolink model audit --manifest {target}; then hemolink model train --data {target}"
-            f"{' --split ' + report['split']['path'] if seed is not None else ''} --run DIR"
+            f"next: hemolink model audit --manifest {quote(str(target))}; then hemolink model train --data {quote(str(target))}"
+            f"{' --split ' + quote(report['split']['path']) if seed is not None else ''} --run DIR"
         )
 
 
