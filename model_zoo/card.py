@@ -16,6 +16,8 @@ READABLE_VERSIONS: Final = ("1", "2", "3")
 CARD_FILE: Final = "card.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 GRAPH_FILE: Final = "graph.onnx"
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+"""Of a package's name, which is its folder's too."""
 GUARD_FILE: Final = "guard.safetensors"
 """Arrays of the out-of-distribution detector, apart from the weights: thresholds may be made anew, weights stay as they are."""
 
@@ -261,7 +263,7 @@ class Card(_Part):
     """card.json of a model package."""
 
     schema_version: Literal["1", "2", "3"]
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str = Field(pattern=NAME_PATTERN)
     version: str
     architecture: str = Field(description="By the name that `hemolink model train --architecture` has.")
     labels: tuple[str, ...]

@@ -24,6 +24,12 @@ INTENDED_USE: Final = (
     "not for diagnosis."
 )
 
+LICENCE: Final = "Apache-2.0"
+LICENCE_OF_FRAMES: Final = (
+    "for what hemolink adds; what may be done with the weights depends on the licences of the training frames, which their "
+    "manifest names"
+)
+
 
 def draft_card(
     store: FrameStore,
@@ -75,7 +81,7 @@ def draft_card(
         activation="gradient, torch only" if network.entry.head == "token" else "in the graph",
         simulated=store.simulated,
         intended_use=INTENDED_USE,
-        licence="Apache-2.0",
+        licence=LICENCE if store.simulated else f"{LICENCE} {LICENCE_OF_FRAMES}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         files={},
     )

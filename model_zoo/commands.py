@@ -3,7 +3,6 @@
 Heavy imports stand inside the functions, so that `--help` costs nothing and a worker needs no torch.
 """
 
-import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import click
 
 from model_zoo.audit.command import audit
 from model_zoo.audit.compare_command import compare
+from model_zoo.command_errors import clear_errors
 from model_zoo.datasets.command import manifest
 from model_zoo.distillation_command import distil
 from model_zoo.guard_command import guard_check
@@ -153,7 +153,7 @@ def predict(
     from model_zoo.catalogue import find_package  # noqa: PLC0415
     from model_zoo.predictor import Predictor  # noqa: PLC0415
 
-    with _clear_errors():
+    with clear_errors():
         chosen = find_package(name, search_path)
         predictor = Predictor(chosen, engine=engine, precision=precision)  # type: ignore[arg-type]
         predictor.start()
@@ -178,7 +178,9 @@ def predict(
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
+            found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
+            # the folder itself then gets the entry with the reason
+            yield from found or [path]
         else:
             yield path
 
@@ -195,7 +197,7 @@ def _batch(predictor: "Predictor", paths: Sequence[Path]) -> Iterator[dict[str, 
             faults[position] = f"{path}: {_reason(error)}"
     answers: dict[int, Prediction] = {}
     if inputs:
-        with _clear_errors():
+        with clear_errors():
             answers = dict(zip(inputs, predictor.infer(list(inputs.values())), strict=True))
     for position, path in enumerate(paths):
         yield _entry(path, predictor.package.name, answers.get(position), faults.get(position), predictor)
@@ -204,6 +206,11 @@ def _batch(predictor: "Predictor", paths: Sequence[Path]) -> Iterator[dict[str, 
 def _read(path: Path) -> bytes:
     from model_zoo.errors import ImageError  # noqa: PLC0415
 
+    if path.is_dir():
+        raise ImageError(
+            f"this folder holds no image ({', '.join(sorted(SUFFIXES))}), and folders inside are not searched: name the folders or files "
+            "themselves, other formats saved as PNG"
+        )
     if path.exists() and not path.is_file():
         raise ImageError("it is a folder or a device, not a file: name image files")
     size = path.stat().st_size
@@ -303,14 +310,3 @@ def _folder(name: str, folders: Sequence[Path]) -> Path:
         if folder.name == name:
             return folder
     return Path(name)
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """One line for an error that we know, and no traceback."""
-    from model_zoo.errors import ModelZooError  # noqa: PLC0415
-
-    try:
-        yield
-    except ModelZooError as error:
-        raise click.ClickException(str(error)) from error

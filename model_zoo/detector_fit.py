@@ -55,12 +55,14 @@ class FittedDetector:
         detector: To score with.
         clusters: Names of the clusters: source/class, source, or all.
         groups: Held-out groups that the limit rests on.
+        needed: Held-out groups that promising the wanted acceptance takes: each block may make a share of the refusals only.
         shown: Whether there were groups enough to promise the wanted acceptance.
     """
 
     detector: Detector
     clusters: tuple[str, ...]
     groups: int
+    needed: int
     shown: bool
 
 
@@ -94,7 +96,7 @@ def fit_detector(
     fresh = np.arange(len(names)) >= len(reference.labels)
     clusters = sorted(set(names[~fresh].tolist()))
     folds = _folds(everything.groups, names)
-    blocks, models, promised = [], [], True
+    blocks, models, promised, needed = [], [], True, 0
     for name, (start, stop) in bounds.items():
         part = everything.features[:, start:stop]
         if name == LAST:
@@ -113,12 +115,24 @@ def fit_detector(
         blocks.append(FeatureBlock(name=name, start=start, stop=stop, limit=limit * (1 + 1e-6)))
         models.append(replace(model, whitening=(model.whitening / units[:, None, None]).astype(np.float32)))
         promised = promised and enough
+        if name == LAST:
+            needed = _groups_for(refusals * shares[name])
+        elif not enough:
+            # its limit rests on training groups too, of which there are as many as there are
+            training = len(np.unique(everything.groups)) - len(np.unique(held_out.groups))
+            needed = max(needed, _groups_for(refusals * shares[name]) - training)
     return FittedDetector(
         Detector(tuple(blocks), tuple(models)),
         tuple(clusters),
         len(np.unique(held_out.groups)),
+        needed,
         promised,
     )
+
+
+def _groups_for(refused: float) -> int:
+    """Groups from which `group_quantile` can promise that at most this share is refused: 1 / share - 1, rounded up."""
+    return int(np.ceil(1 / refused - 1 - 1e-6))
 
 
 def _shares(blocks: Iterable[str]) -> dict[str, float]:

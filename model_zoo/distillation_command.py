@@ -1,12 +1,12 @@
 """`hemolink model distil`: give a network the features of another as a start."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+
+from model_zoo.command_errors import clear_errors
 
 if TYPE_CHECKING:
     from model_zoo.store import FrameStore
@@ -76,7 +76,7 @@ def distil(
     from model_zoo.distillation import DistillationSettings, distil, save_body  # noqa: PLC0415
     from model_zoo.packaging import load_run  # noqa: PLC0415
 
-    with _clear_errors():
+    with clear_errors():
         teacher, _, notes = load_run(run)
         student = SmearNetwork(architecture)
         start = load_pretrained(student, weights) if weights else "random weights"
@@ -127,14 +127,3 @@ def _frames(run: Path, unlabelled: Path | None, *, patients: int, seed: int) -> 
         parts.append(render_store(folder / "simulated", patients=max(15, patients), frames=2, seed=seed))
         chosen.append(parts[-1].every)
     return merged(folder / "frames", parts, chosen)
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """One line for an error that we know, and no traceback."""
-    from model_zoo.errors import ModelZooError  # noqa: PLC0415
-
-    try:
-        yield
-    except ModelZooError as error:
-        raise click.ClickException(str(error)) from error

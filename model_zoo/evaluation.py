@@ -117,6 +117,8 @@ def format_table(metrics: Metrics, *, name: str) -> str:
     """A plain-text table of the figures, in percent, with 95 % intervals."""
 
     def cell(estimate: Estimate) -> str:
+        if not estimate.n:
+            return f"{'-':>6}"
         return f"{100 * estimate.value:6.2f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
     width = 24
@@ -140,9 +142,8 @@ def format_table(metrics: Metrics, *, name: str) -> str:
     ]
     lines += [
         f"{row.label:<9}{row.frames:>7}  "
-        + "".join(
-            f"{cell(e):<{width}}" for e in (row.accuracy, row.precision, row.recall, row.specificity, row.f1)
-        )
+        + "".join(f"{cell(e):<{width}}" for e in (row.accuracy, row.precision, row.recall, row.specificity))
+        + (cell(row.f1) if row.frames else f"{'-':>6}")
         for row in metrics.per_class
     ]
     names = [row.label for row in metrics.per_class]

@@ -144,7 +144,7 @@ def expect_unseen(rows: Sequence[LeftOut]) -> Expected:
         statement=(
             f"Expected of a laboratory that training has never seen: {_said(wrong)} of all frames reported and wrong, "
             f"{_said(referred)} referred. From leaving {names} out, one at a time; a report on frames of unknown diagnosis "
-            f"counts as wrong. {len(rows)} laboratories: a further one is worse than the worst of them with a chance of 1 in "
+            f"counts as wrong. {len(rows)} {'laboratory' if len(rows) == 1 else 'laboratories'}: a further one is worse than the worst of them with a chance of 1 in "
             f"{len(rows) + 1}."
         ),
         frames=sum(row.frames for row in rows),

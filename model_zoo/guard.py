@@ -14,7 +14,7 @@ from model_zoo.acute import MISS_LIMIT, fit_acute_rule
 from model_zoo.calibration import fit_set_thresholds, fit_temperature
 from model_zoo.card import Calibration, OutOfDistribution, Rules
 from model_zoo.detector import Detector
-from model_zoo.detector_fit import ACCEPTANCE, DIMENSIONS, Population, fit_detector
+from model_zoo.detector_fit import ACCEPTANCE, DIMENSIONS, FittedDetector, Population, fit_detector
 from model_zoo.engines import Outputs
 from model_zoo.errors import TrainingError
 from model_zoo.predictor import Prediction, calibrated, interpret
@@ -156,20 +156,22 @@ def fit_guard(
             blocks=fitted.detector.blocks,
             clusters=fitted.clusters,
             groups=fitted.groups,
-            statement=_detector_statement(
-                sorted(set(calibration.sources)), fitted.groups, settings.acceptance, shown=fitted.shown
-            ),
+            statement=_detector_statement(sorted(set(calibration.sources)), fitted, settings.acceptance),
         ),
         acute=fit_acute_rule(probabilities, truth, groups, classes=labels, miss_limit=settings.miss_limit),
     )
     return Guard(rules, fitted.detector)
 
 
-def _detector_statement(sources: Sequence[str], groups: int, acceptance: float, *, shown: bool) -> str:
+def _detector_statement(sources: Sequence[str], fitted: FittedDetector, acceptance: float) -> str:
     said = (
-        f"{acceptance:.0%} of frames of further groups from {', '.join(sources)} lie at or below 1, on the word of {groups} groups. "
+        f"{acceptance:.0%} of frames of further groups from {', '.join(sources)} "
+        f"{'lie' if fitted.shown else 'should lie'} at or below 1, on the word of {fitted.groups} groups. "
         "Of other sources nothing is promised: the detector sees camera, stain, scale and sharpness, and may let in what looks alike."
     )
-    if not shown:
-        said += f" The groups are too few to promise it (it takes {round(1 / (1 - acceptance)) - 1}): the limit is the largest of theirs."
+    if not fitted.shown:
+        said += (
+            f" The groups are too few to promise it (it takes {fitted.needed}): here it is an aim, and a limit that lacks groups is the "
+            "largest score of theirs."
+        )
     return said

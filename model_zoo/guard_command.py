@@ -1,14 +1,13 @@
 """`hemolink model guard-check`: does a package know what it does not know?"""
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from model_zoo.command_errors import clear_errors
 from model_zoo.datasets.progress import Steps
 from model_zoo.packaging_command import read_folder
 
@@ -88,7 +87,7 @@ def guard_check(
     from model_zoo.predictor import Predictor  # noqa: PLC0415
 
     found: dict[str, GuardMetrics] = {}
-    with _clear_errors():
+    with clear_errors():
         folders = {f"frames of {folder.name}": read_folder(folder) for folder in outside}
         for name in names:
             package = find_package(name)
@@ -119,14 +118,3 @@ def guard_check(
                         click.echo(f"{said}\n")
     if as_json:
         click.echo(json.dumps({name: row.model_dump(mode="json") for name, row in found.items()}))
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """One line for an error that we know, and no traceback."""
-    from model_zoo.errors import ModelZooError  # noqa: PLC0415
-
-    try:
-        yield
-    except ModelZooError as error:
-        raise click.ClickException(str(error)) from error

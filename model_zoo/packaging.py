@@ -1,6 +1,7 @@
 """From a trained run to a model package: fp16 weights, calibration, thresholds, figures, graph, card."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from model_zoo.card import (
     CARD_FILE,
     GRAPH_FILE,
     GUARD_FILE,
+    NAME_PATTERN,
     WEIGHTS_FILE,
     Card,
     Estimate,
@@ -32,7 +34,7 @@ from model_zoo.detector_fit import ACCEPTANCE, DIMENSIONS
 from model_zoo.engine_answers import Answers, Progress, made_outsiders
 from model_zoo.engines import create_engine
 from model_zoo.engines.protocol import Precision
-from model_zoo.errors import TrainingError
+from model_zoo.errors import PackageError, TrainingError
 from model_zoo.evaluation import REAL_STATEMENT, SIMULATED_STATEMENT, measure
 from model_zoo.expectation import expect_inside
 from model_zoo.export import export_graph, write_graph
@@ -89,6 +91,11 @@ def load_run(run: Path) -> tuple[SmearNetwork, Split, dict[str, Any]]:
         notes = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise TrainingError(f"{run} holds no training run ({RUN_FILE} is missing or damaged)") from error
+    if (
+        not isinstance(notes, dict)
+        or not {"architecture", "seed", "initial_weights", "split"} <= notes.keys()
+    ):
+        raise TrainingError(f"{run / RUN_FILE} is not what hemolink model train writes: train the run again")
     network = SmearNetwork(notes["architecture"])
     load_checkpoint(run, network, strict=False)
     halved = {
@@ -98,6 +105,32 @@ def load_run(run: Path) -> tuple[SmearNetwork, Split, dict[str, Any]]:
     network.load_state_dict(halved)
     parts = (np.asarray(notes["split"][part], np.int64) for part in ("train", "calibration", "test"))
     return network.eval(), Split(*parts), notes
+
+
+def check_place(folder: Path, *, name: str) -> None:
+    """Refuse a name that no package may have, and a folder that holds anything but a package: it will be replaced.
+
+    Raises:
+        PackageError: In both cases; nothing was touched.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise PackageError(
+            f"{name!r} cannot be a package's name: take at most 64 small letters, digits, dots, hyphens and underscores, a letter or "
+            "digit first"
+        )
+    if not folder.exists():
+        return
+    own = {CARD_FILE, WEIGHTS_FILE, GRAPH_FILE, GUARD_FILE}
+    strange = (
+        sorted(entry.name for entry in folder.iterdir() if entry.name not in own)
+        if folder.is_dir()
+        else [folder.name]
+    )
+    if strange:
+        raise PackageError(
+            f"{folder} holds something else than a model package (first: {strange[0]}), which packaging would delete: choose another "
+            "--name or --out"
+        )
 
 
 def build_package(
@@ -120,7 +153,7 @@ def build_package(
     Args:
         run: The run's folder.
         store: The frames that the run was split over.
-        folder: The package's folder; what lies there is replaced.
+        folder: The package's folder; a package that lies there is replaced.
         settings: Names and what is asked of the guard.
         further: More calibration frames, of groups that are in no part of the run.
         outside: By name, frames (H, W, 3) that the detector should refuse, for the card; beside those made from test frames.
@@ -130,9 +163,11 @@ def build_package(
         progress: Called with a stage, images done and total.
 
     Raises:
+        PackageError: If the name is none, or the folder holds anything but a package.
         TrainingError: If the run has no checkpoint, there is no calibration or test frame, or the weights are another network's.
         DatasetError: If the split divides a patient group.
     """
+    check_place(folder, name=settings.name)
     network, split, notes = load_run(run)
     split.check(store.groups)
     if not len(split.test):

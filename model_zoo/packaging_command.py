@@ -1,14 +1,14 @@
 """`hemolink model package`: from a run to a package."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from model_zoo.command_errors import clear_errors
 from model_zoo.training_commands import FRAMES
 
 if TYPE_CHECKING:
@@ -96,10 +96,11 @@ def package(
     from model_zoo.baseline import baseline_accuracy  # noqa: PLC0415
     from model_zoo.evaluation import format_table  # noqa: PLC0415
     from model_zoo.guard_check import describe  # noqa: PLC0415
-    from model_zoo.packaging import PackageSettings, build_package, load_run  # noqa: PLC0415
+    from model_zoo.packaging import PackageSettings, build_package, check_place, load_run  # noqa: PLC0415
     from model_zoo.store import FrameStore  # noqa: PLC0415
 
-    with _clear_errors():
+    with clear_errors():
+        check_place(out / name, name=name)
         store = FrameStore.open(frames_folder or run / FRAMES)
         _, split, _ = load_run(run)
         further = _further(run, store, further_patients, quiet=quiet)
@@ -114,7 +115,9 @@ def package(
             baseline=baseline_accuracy(store, split)[0]
             if baseline
             else _kept_baseline(keep_weights, frames=len(split.test)),
-            expectation=_expectation(transfer or run / TRANSFER_FILE, wanted=transfer is not None),
+            expectation=_expectation(
+                transfer or run / TRANSFER_FILE, run=run, alpha=alpha, wanted=transfer is not None
+            ),
             progress=None if quiet else _said(),
         )
     card = made.card
@@ -132,6 +135,9 @@ def package(
     ):
         if said:
             click.echo(f"\n{said}")
+    click.echo(
+        f"\nwritten: {made.path}; next, on frames kept aside: hemolink model evaluate --model {quote(str(made.path))} --manifest MANIFEST --out REPORT"
+    )
 
 
 def read_folder(folder: Path) -> "list[NDArray[np.uint8]]":
@@ -206,27 +212,30 @@ def _said() -> Any:
     return say
 
 
-def _expectation(path: Path, *, wanted: bool) -> "Expectation | None":
+def _expectation(path: Path, *, run: Path, alpha: float, wanted: bool) -> "Expectation | None":
     from model_zoo.card import Expectation  # noqa: PLC0415
     from model_zoo.errors import DatasetError  # noqa: PLC0415
+    from model_zoo.transfer import run_identity  # noqa: PLC0415
 
     if not wanted and not path.is_file():
         return None
     try:
-        return Expectation.model_validate(json.loads(path.read_text(encoding="utf-8"))["expectation"])
+        document = json.loads(path.read_text(encoding="utf-8"))
+        found = Expectation.model_validate(document["expectation"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise DatasetError(
             f"{path} is not what hemolink model transfer writes ({reason}): run it again"
         ) from error
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """One line for an error that we know, and no traceback."""
-    from model_zoo.errors import ModelZooError  # noqa: PLC0415
-
-    try:
-        yield
-    except ModelZooError as error:
-        raise click.ClickException(str(error)) from error
+    # files of releases before these two keys are taken as they are
+    if document.get("run", run_identity(run)) != run_identity(run):
+        raise DatasetError(
+            f"{path} was measured with another run than {run}, and says nothing of this one: run hemolink model transfer --run {run} "
+            "again, or move the file away"
+        )
+    if document.get("alpha", alpha) != alpha:
+        raise DatasetError(
+            f"{path} was measured with sets of --alpha {document['alpha']}, and these are of {alpha}, which refer another share: give "
+            "the same --alpha to both"
+        )
+    return found

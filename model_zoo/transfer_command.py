@@ -1,12 +1,13 @@
 """`hemolink model transfer`: leave every source out once, and see what is reported and wrong."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 import click
+
+from model_zoo.command_errors import clear_errors
 
 if TYPE_CHECKING:
     from model_zoo.transfer import Transfer
@@ -62,7 +63,7 @@ def transfer(
     from model_zoo.training_commands import FRAMES, REAL_FRACTIONS  # noqa: PLC0415
     from model_zoo.transfer import Leaver, as_document, write_transfer  # noqa: PLC0415
 
-    with _clear_errors():
+    with clear_errors():
         rows = read_manifest(manifest, unlabelled=True)
         store = FrameStore.open(run / FRAMES)
         named = [name.strip() for group in leave_out for name in group.split(",") if name.strip()]
@@ -82,7 +83,7 @@ def transfer(
         return
     click.echo("\n".join(table(found)))
     click.echo(
-        f"written: {path}; next: hemolink model package --run {run} --transfer {path} --name NAME --out DIR"
+        f"written: {path}; next: hemolink model package --run {quote(str(run))} --transfer {quote(str(path))} --alpha {alpha:g} --name NAME --out DIR"
     )
 
 
@@ -116,14 +117,3 @@ def table(found: "Transfer") -> list[str]:
     expected = found.expectation
     lines += ["", RULE, *(part.statement for part in (expected.inside, expected.unseen) if part)]
     return lines
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """One line for an error that we know, and no traceback."""
-    from model_zoo.errors import ModelZooError  # noqa: PLC0415
-
-    try:
-        yield
-    except ModelZooError as error:
-        raise click.ClickException(str(error)) from error

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -115,6 +116,7 @@ def audit(
         click.echo(json.dumps(report))
     else:
         click.echo(_described(report))
+        click.echo(f"next: hemolink model train --data {quote(str(data))} --run DIR")
 
 
 def _described(report: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from model_zoo.datasets.vocabulary import Vocabulary
 
 SHOWN: Final = 5
-FRACTIONS: Final = (0.7, 0.1, 0.2)
 
 
 @click.command()
@@ -86,6 +86,10 @@ def manifest(
     else:
         click.echo(_described(report))
         click.echo(f"report, with the reason for each union: {report_path}")
+        click.echo(
+            f"next: hemolink model audit --manifest {quote(str(target))}; then hemolink model train --data {quote(str(target))}"
+            f"{' --split ' + quote(report['split']['path']) if seed is not None else ''} --run DIR"
+        )
 
 
 def _named(label: str) -> tuple[str, str]:
@@ -123,13 +127,16 @@ def _split(target: Path, seed: int) -> dict[str, Any]:
     from model_zoo.datasets.manifest import patient_groups, read_manifest  # noqa: PLC0415
     from model_zoo.datasets.split import PARTS, split_by_group, write_split  # noqa: PLC0415
     from model_zoo.labels import LABELS  # noqa: PLC0415
+    from model_zoo.training_commands import REAL_FRACTIONS  # noqa: PLC0415
 
     rows = read_manifest(target)
     numbers = np.asarray([LABELS.index(row.label) for row in rows], np.int64)
     groups = patient_groups(rows)
-    split = split_by_group(numbers, groups, fractions=FRACTIONS, seed=seed)
+    split = split_by_group(
+        numbers, groups, fractions=REAL_FRACTIONS, seed=seed, sources=[row.source for row in rows]
+    )
     path = target.with_name("split.json")
-    seal = write_split(path, rows, split, seed=seed, fractions=FRACTIONS)
+    seal = write_split(path, rows, split, seed=seed, fractions=REAL_FRACTIONS)
     return {
         "path": str(path),
         "seal": seal,

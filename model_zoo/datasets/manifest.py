@@ -167,6 +167,8 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, s
         raise DatasetError(
             f"{path} cannot be read as CSV ({error}): save it as comma-separated UTF-8 text"
         ) from error
+    if any("\0" in cell for _, cells in lines for cell in cells.values()):
+        raise DatasetError(f"{path} holds a zero byte: save it as comma-separated UTF-8 text")
     return columns, lines
 
 

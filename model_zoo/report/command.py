@@ -1,14 +1,13 @@
 """`hemolink model evaluate`: figures in the terminal, or the whole report."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from model_zoo.command_errors import clear_errors
 from model_zoo.datasets.progress import Steps
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def evaluate(
     from model_zoo.evaluation import format_table  # noqa: PLC0415
     from model_zoo.predictor import Predictor  # noqa: PLC0415
 
-    with _clear_errors():
+    with clear_errors():
         chosen = find_package(name)
         predictor = Predictor(chosen, engine=engine, precision=precision)  # type: ignore[arg-type]
         predictor.start()
@@ -212,14 +211,3 @@ def _evaluate_run(predictor: "Predictor", run: Path, frames_folder: Path | None)
         simulated=store.simulated,
         baseline=baseline_accuracy(store, split)[0],
     )
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """One line for an error that we know, and no traceback."""
-    from model_zoo.errors import ModelZooError  # noqa: PLC0415
-
-    try:
-        yield
-    except ModelZooError as error:
-        raise click.ClickException(str(error)) from error

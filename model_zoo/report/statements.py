@@ -41,7 +41,7 @@ def sources_and_classes(answers: Answers) -> dict[str, Any]:
         )
     elif len(names) > 1 and single:
         said = (
-            f"CLASS LARGELY EQUALS SOURCE: {', '.join(single)} have one class only. Answering the largest class of a frame's "
+            f"CLASS LARGELY EQUALS SOURCE: {', '.join(single)} {'has' if len(single) == 1 else 'have'} one class only. Answering the largest class of a frame's "
             f"source is right in {100 * known:.1f} % without a look at the frame; beyond that, these figures measure "
             "laboratories and cameras as much as disease."
         )

@@ -134,6 +134,16 @@ def test_the_detector_accepts_what_it_promises_and_the_worse_block_counts():
     assert not fitted.detector.score(spoilt)[0] <= 1
 
 
+def test_a_detector_promises_nothing_that_its_groups_do_not_bear():
+    """A sixth of 6 % is 1 in 100, which takes 99 groups: with 60 it is an aim, and the statement names the 99."""
+    for groups, shown in ((60, False), (98, False), (99, True)):
+        fitted = fit_detector(
+            population(900, seed=0), population(groups, seed=1), bounds=BOUNDS, classes=LABELS
+        )
+        assert fitted.shown is shown
+    assert fitted.needed == 99
+
+
 def test_what_lies_between_two_laboratories_is_outside():
     """One covariance over both would cover the space between them."""
     parts = [features(600, seed=seed, centre=place) for seed, place in ((0, -6.0), (1, 6.0))]

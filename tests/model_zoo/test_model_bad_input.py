@@ -41,6 +41,7 @@ GOOD = rows()
 FAULTS = {
     "label": ([*GOOD, "x.png,lymphoma,p9"], "line 14: label 'lymphoma' is none of healthy, .* --label"),
     "label in another case": ([*GOOD, "x.png,all,p9"], "line 14: label 'all' is none of"),
+    "zero byte": ([*GOOD, "x\0.png,ALL,p9"], "holds a zero byte: save it as"),
     "no label": (["0.png,,p1"], r"no labelled image \(1 rows, none with a label\): fill in the column"),
     "empty": ([], "no labelled image"),
     "augmented": ([*GOOD, "0_hflip.png,ALL,p1"], "line 14: 0_hflip.png looks like an augmented copy"),

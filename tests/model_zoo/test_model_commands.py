@@ -79,8 +79,12 @@ def test_bad_files_are_named_and_the_others_still_predicted(made, frame, tmp_pat
         assert words in entry["error"]
         assert ": " in entry["error"]
     assert entries[-1]["prediction"] is not None
-    plain = invoke("predict", *paths, frame, "--model", made.path, code=1)
-    assert plain.output.count("ERROR") == len(bad)
+    (tmp_path / "patients" / "p1").mkdir(parents=True)
+    (tmp_path / "patients" / "p1" / "cell.bmp").write_bytes(b"")
+    folders = (tmp_path / "patients", tmp_path / "patients" / "p1")
+    plain = invoke("predict", *paths, *folders, frame, "--model", made.path, code=1)
+    assert plain.output.count("ERROR") == len(bad) + len(folders)
+    assert plain.output.count("this folder holds no image") == len(folders)
 
 
 def test_faults_of_package_and_engine_are_one_line(made, frame):

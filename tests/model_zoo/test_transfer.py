@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 import cv2
@@ -187,6 +190,107 @@ def test_frames_of_another_manifest_are_refused(run, laboratories, tmp_path):
     )
     assert result.exit_code == 1
     assert "the frames of another manifest than this one" in result.output
+
+
+def refused(*arguments):
+    """Run a command that must end in one line and exit code 1; the line."""
+    result = CliRunner().invoke(model, [str(argument) for argument in arguments])
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Error:")]
+    return line
+
+
+def test_a_run_is_neither_trained_over_nor_resumed_with_other_frames(run, laboratories):
+    """A resumed run that took another split would be tested on what it was trained on."""
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    start = run.parent / "start.safetensors"
+    options = (
+        *("train", "--architecture", "efficientnet-lite0", "--weights", start, "--data", laboratories),
+        *("--run", run, "--epochs", 1, "--samples", 16),
+    )
+    assert "holds a training run already: --resume" in refused(*options, "--seed", 4)
+    assert "begun with another seed and split" in refused(*options, "--seed", 5, "--resume")
+    assert "begun with another plan" in refused(*options, "--seed", 4, "--epochs", 2, "--resume")
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    assert invoke(*options, "--seed", 4, "--resume")["history"] == []
+
+
+def test_packaging_deletes_nothing_but_a_package(run, tmp_path):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "mine.jpg").write_bytes(b"the only copy")
+    options = ("package", "--run", run, "--out", tmp_path, "--no-baseline", "--strange", 0, "--quiet")
+    assert "(first: mine.jpg), which packaging would delete" in refused(*options, "--name", "frames")
+    assert (tmp_path / "frames" / "mine.jpg").read_bytes() == b"the only copy"
+    for name in ("../frames", "My Model"):
+        assert "cannot be a package's name" in refused(*options, "--name", name)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["frames"]
+
+
+def test_what_was_measured_of_another_run_stands_on_no_card(run, tmp_path):
+    from model_zoo.transfer import run_identity  # noqa: PLC0415
+
+    measured = {"run": run_identity(run), "alpha": 0.02, "expectation": {}}
+    other = tmp_path / "transfer.json"
+    options = ("package", "--run", run, "--out", tmp_path, "--name", "own", "--no-baseline", "--strange", 0)
+    options = (*options, "--transfer", other, "--alpha")
+    other.write_text(json.dumps({**measured, "run": "0" * 64}))
+    assert "was measured with another run" in refused(*options, 0.02)
+    other.write_text(json.dumps(measured))
+    assert "give the same --alpha to both" in refused(*options, 0.01)
+
+    # what stands on the terminal says where it lies, what comes next, and no figure of a class that has no frame
+    done = CliRunner().invoke(model, [str(option) for option in (*options, 0.02, "--quiet")])
+    assert done.exit_code == 0, done.output
+    assert f"next, on frames kept aside: hemolink model evaluate --model {tmp_path / 'own'}" in done.output
+    row = next(line.split() for line in done.output.splitlines() if line.startswith("CML  "))
+    assert (row[1], row.count("-")) == ("0", 3)
+    card = ModelPackage.load(tmp_path / "own").card
+    assert "licences of the training frames" in card.licence
+    assert "should lie at or below 1" in card.out_of_distribution.statement
+    assert "(it takes 99)" in card.out_of_distribution.statement
+    assert "is not what hemolink model train writes" in refused(
+        *options[:2], _damaged(run, tmp_path), *options[3:], 0.02
+    )
+
+
+def _damaged(run: Path, tmp_path: Path) -> Path:
+    """The run's folder, with notes that lack all."""
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    (folder / "frames").symlink_to(run / "frames")
+    (folder / "run.json").write_text("{}")
+    return folder
+
+
+def test_training_that_is_stopped_says_what_is_kept(laboratories, run, tmp_path):
+    folder, over = tmp_path / "stopped", threading.Event()
+
+    def stop():
+        while not over.wait(0.05):
+            if (folder / "checkpoint.json").exists():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    options = ["train", "--architecture", "efficientnet-lite0", "--weights", run.parent / "start.safetensors"]
+    options += ["--data", laboratories, "--run", folder, "--samples", 4000, "--quiet"]
+    watcher = threading.Thread(target=stop, daemon=True)
+    watcher.start()
+    try:
+        assert "the same command with --resume goes on" in refused(*options)
+    finally:
+        over.set()
+        watcher.join()
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(laboratories, run, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    place = tmp_path / "file" / "below"
+    start = ("--architecture", "efficientnet-lite0", "--weights", run.parent / "start.safetensors")
+    assert f"{place}" in refused("train", "--data", laboratories, "--run", place, "--quiet", *start)
+    assert f"{place}" in refused(
+        "package", "--run", run, "--out", place, "--name", "own", "--no-baseline", "--strange", 0, "--quiet"
+    )
 
 
 def test_only_the_known_weights_are_unpickled(tmp_path):
