@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
 from clinician_dashboard.delivery.post import Post
 from clinician_dashboard.delivery.tables import DeliveryRow
@@ -81,11 +81,10 @@ class Place:
     def settled(self):
         return all(row.state != "waiting" for row in self.rows())
 
-    def metric(self, name):
-        lines = generate_latest(self.registry).decode().splitlines()
-        return {
-            line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)
-        }
+    def waiting_gauge(self, target):
+        """What Prometheus is told waits for a target: read by the courier right after each change of the record."""
+        labels = {"state": "waiting", "target": target}
+        return self.registry.get_sample_value("hemolink_dashboard_deliveries", labels)
 
 
 def content_of(case, rows, number, conclusion, at, before, **changes):

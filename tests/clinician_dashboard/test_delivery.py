@@ -131,12 +131,7 @@ def test_whatever_the_server_does_every_version_arrives_once_and_in_order(place,
     assert {state for _, _, state in desk.states()} <= {"sent", "passed_over"}
     assert [row.state for row in desk.rows() if row.status != "preliminary"] == ["sent"] * 9
     assert desk.post.standings()[0].fault == ""
-    assert (
-        desk.metric("hemolink_dashboard_deliveries")[
-            'hemolink_dashboard_deliveries{state="waiting",target="fhir"}'
-        ]
-        == 0
-    )
+    eventually(lambda: desk.waiting_gauge("fhir") == 0, what="the gauge follows the record")
 
 
 def test_what_the_server_refuses_waits_for_a_person_with_the_servers_words(
