@@ -119,7 +119,7 @@ class Dashboard:
         )
         """What may be done with a case."""
         self.review.on_signed.append(self._post.signed)
-        self.review.on_moved.append(updates)
+        self.review.on_moved += [self._post.follow, updates]
         self._reader = RecordReader(self._record)
         self._models = ModelStops(
             self._record,

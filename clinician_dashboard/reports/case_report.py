@@ -185,6 +185,7 @@ class CaseReport:
         referrals_seen: Over how many referred frames ``referrals`` was counted.
         models: Every model whose answer counts.
         software: This program's version.
+        raised_by_reader: Whether a reader suspects acute leukaemia and the model does not; only of a case that nobody has signed.
         signature: What a clinician signed; none while nobody has, and then the report is preliminary. The rest of the report
             is then what lay before the signer.
     """
@@ -208,6 +209,7 @@ class CaseReport:
     referrals_seen: int
     models: tuple[ReportModel, ...]
     software: str
+    raised_by_reader: bool = False
     signature: Signature | None = None
 
     @property
@@ -241,10 +243,15 @@ class CaseReport:
         return self.by_state.get("report", 0) + self.by_state.get("refer", 0)
 
     @property
+    def critical(self) -> bool:
+        """Whether acute leukaemia is suspected, by the model or a reader, and nobody has signed yet."""
+        return self.signature is None and (self.raised_by_reader or self.result.urgency == "critical")
+
+    @property
     def flag(self) -> AbnormalFlag:
         """HL7's interpretation of the report's result: AA acute leukaemia, A another finding, N none; empty if undecided."""
         if self.signature is None:
-            return self.model_flag
+            return "AA" if self.critical else self.model_flag
         known = self.conclusion
         if known is None or known.code == "insufficient":
             return ""

@@ -19,7 +19,7 @@ from clinician_dashboard.reports import vocabulary as v
 from clinician_dashboard.reports.case_report import CaseReport, ReportFrame, ReportModel, Signature
 from clinician_dashboard.reports.dicom import describe, uid_of
 from clinician_dashboard.reports.errors import MissingPart, ReportError
-from clinician_dashboard.reports.telling import intended_use, told_call
+from clinician_dashboard.reports.telling import intended_use, suspicion, told_call
 
 SERIES_NUMBER: Final = 900
 LONGEST_NAME: Final = 60
@@ -239,6 +239,7 @@ class _Document:
                 (v.CRITICAL_CALL, told_call(signature)),
                 (v.SIGNED_CONTENT, signature.sha256),
             ]
+        told.append((v.READERS_SUSPICION, suspicion(report)))
         told += [(v.REASON, f"{one.sentence} ({one.frames} frames)") for one in report.referrals]
         told.append((v.INTENDED_USE, intended_use(report)))
         for code, text in told:

@@ -33,7 +33,7 @@ from clinician_dashboard.reports.fhir_parts import (
     reference,
     sentence,
 )
-from clinician_dashboard.reports.telling import intended_use, remarks
+from clinician_dashboard.reports.telling import intended_use, remarks, suspicion
 from clinician_dashboard.web.words import INTENDED_USE
 
 _MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
@@ -176,8 +176,12 @@ class _Bundle:
                 f"Supporting evidence, answer of the model: {report.headline}",
                 f"Signed by {report.signature.name or report.signature.login}, {instant(report.signature.signed_at)}",
             ]
-        told += [*report.result.reasons, intended_use(report)]
+        told += [*self._suspicion(), *report.result.reasons, intended_use(report)]
         return ["SIMULATED.", *told] if report.simulated else told
+
+    def _suspicion(self) -> list[str]:
+        told = suspicion(self._report)
+        return [told] if told else []
 
     def _form(self, pdf: bytes) -> Fields:
         report = self._report
@@ -218,8 +222,9 @@ class _Bundle:
             fields["dataAbsentReason"] = concept(v.NOT_KNOWN)
         else:
             fields["valueCodeableConcept"] = self._finding()
-        self._interpret(fields, report.model_flag)
+        self._interpret(fields, report.model_flag if report.signature else report.flag)
         notes = [
+            *self._suspicion(),
             *report.result.reasons,
             *(f"{one.sentence} ({one.frames} frames)" for one in report.referrals),
         ]

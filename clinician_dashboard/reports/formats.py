@@ -88,7 +88,13 @@ def available() -> tuple[str, ...]:
 
 
 def make_report(
-    reader: RecordReader, code: str, name: str, *, site: str = "", version: int | None = None
+    reader: RecordReader,
+    code: str,
+    name: str,
+    *,
+    site: str = "",
+    version: int | None = None,
+    alone: bool = False,
 ) -> Made:
     """Read a case and make one report of it. What breaks its own standard is not handed out.
 
@@ -98,13 +104,14 @@ def make_report(
         name: One of `FORMATS`.
         site: Whose case, where several sites use the code.
         version: A signed version; 0 for the preliminary state; the newest there is if none is given.
+        alone: Whether it is for somebody from whom other readers' suspicion is kept.
 
     Raises:
         ReportError: If there is no such case, a library is missing, or the report would be invalid.
     """
     form = FORMATS[name]
     with _AT_ONCE:
-        report = gather(reader, code, site=site, made_at=now(), version=version)
+        report = gather(reader, code, site=site, made_at=now(), version=version, alone=alone)
         images = read_images(reader, pdf.pictured_frames(report)) if form.pictured else {}
         content = form.make(report, images)
     return Made(

@@ -36,7 +36,13 @@ PRELIMINARY = 0
 
 
 def gather(
-    reader: RecordReader, code: str, *, site: str = "", made_at: datetime, version: int | None = None
+    reader: RecordReader,
+    code: str,
+    *,
+    site: str = "",
+    made_at: datetime,
+    version: int | None = None,
+    alone: bool = False,
 ) -> CaseReport:
     """Return what the record knows of a case, all of one moment; of a signed case, what was signed.
 
@@ -46,6 +52,7 @@ def gather(
         site: Whose; needed only where several sites use the same code.
         made_at: The report's own time.
         version: A signed version; 0 for the preliminary state; the newest signed one, or else the preliminary, if none is given.
+        alone: Whether it is for somebody from whom other readers' suspicion is kept (`clinician_dashboard.review.blind`).
 
     Raises:
         NoSuchCase: If the record has none of that code, or the case no such version.
@@ -62,7 +69,7 @@ def gather(
         listed = reader.frames_of(case.id, page_size=LOOKED_AT)
         referred = reader.frames_of(case.id, state="refer", page_size=LOOKED_AT)
         if _find(reader, code, site=site).revision == case.revision:
-            return _report(case, listed, referred, made_at=made_at)
+            return _report(case, listed, referred, made_at=made_at, alone=alone)
     raise ReportError(f"case {code} changes as fast as it is read: try again when its frames have come")
 
 
@@ -112,7 +119,9 @@ def _is_code(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def _report(case: CaseRow, listed: FrameList, referred: FrameList, *, made_at: datetime) -> CaseReport:
+def _report(
+    case: CaseRow, listed: FrameList, referred: FrameList, *, made_at: datetime, alone: bool
+) -> CaseReport:
     result = Totals.from_fields(case.totals or {}).result()
     refusals = [frame_of(one) for one in referred.frames]
     known = {frame.frame_id: frame for frame in (*map(frame_of, listed.frames), *refusals)}
@@ -137,4 +146,5 @@ def _report(case: CaseRow, listed: FrameList, referred: FrameList, *, made_at: d
         referrals_seen=len(refusals),
         models=tuple(model_of(diagnosis.model, diagnosis.weights_sha256) for diagnosis in listed.models),
         software=software_version(),
+        raised_by_reader=case.raised_by_reader and case.signed_at is None and not alone,
     )

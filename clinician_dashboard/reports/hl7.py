@@ -16,7 +16,7 @@ from broker_config.messages import DiseaseClass
 from clinician_dashboard.reports import vocabulary as v
 from clinician_dashboard.reports.case_report import CaseReport, Signature
 from clinician_dashboard.reports.errors import InvalidReport, MissingPart
-from clinician_dashboard.reports.telling import intended_use, told_call
+from clinician_dashboard.reports.telling import intended_use, suspicion, told_call
 from clinician_dashboard.web.words import ACUTE_NOTE
 
 MEDIA_TYPE = "x-application/hl7-v2+er7; charset=utf-8"
@@ -85,7 +85,7 @@ def oru_message(report: CaseReport, *, receiver: tuple[str, str] = ("", "")) -> 
     notes = [intended_use(report)]
     if report.simulated:
         notes.insert(0, "SIMULATED: simulated smears, or a model that learnt from simulated smears only.")
-    if report.result.urgency == "critical" and report.signature is None:
+    if report.critical:
         notes.append(ACUTE_NOTE)
     segments += [_segment("NTE", str(number), "L", escape(note)) for number, note in enumerate(notes, 1)]
     segments += [
@@ -118,6 +118,9 @@ def _observations(report: CaseReport) -> Iterator[Sequence[str]]:
     finding = _element(*v.finding_of(result))
     if report.signature is None:
         yield _observation(report, "CE", _element(v.SMEAR), finding, flag=report.flag)
+        if suspicion(report):
+            said = _lines(suspicion(report))
+            yield _observation(report, "TX", _element(v.READERS_SUSPICION), said, flag=report.flag)
     else:
         yield from _signed(report, report.signature)
         yield _observation(report, "CE", _element(v.MODEL_FINDING), finding, flag=report.model_flag)

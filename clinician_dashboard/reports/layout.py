@@ -43,7 +43,7 @@ from clinician_dashboard.reports.page import (
 )
 from clinician_dashboard.reports.pictures import thumbnails
 from clinician_dashboard.reports.styles import ALERT, BODY, FAINT, HEADING, HEADLINE, PLAIN, SMALL, STRONG
-from clinician_dashboard.reports.telling import intended_use
+from clinician_dashboard.reports.telling import intended_use, suspicion
 from clinician_dashboard.web.words import (
     ACUTE_NOTE,
     CLASS_NAMES,
@@ -130,7 +130,9 @@ def _result(report: CaseReport) -> list[Flowable]:
         Paragraph(inert(report.headline), STRONG if report.signature else HEADLINE),
         Paragraph(inert(f"{urgency.label}: {urgency.meaning}."), BODY),
     ]
-    if result.urgency == "critical" and report.signature is None:
+    if suspicion(report):
+        parts += [Spacer(1, 3), Paragraph(inert(suspicion(report)), ALERT)]
+    if report.critical:
         parts += [Spacer(1, 3), Paragraph(inert(ACUTE_NOTE), ALERT)]
     if not result.shares:
         return parts

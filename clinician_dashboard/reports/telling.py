@@ -3,10 +3,19 @@
 from clinician_dashboard.reports.case_report import CaseReport, Signature
 from clinician_dashboard.web.words import INTENDED_USE, SIGNED_USE
 
+SUSPICION = (
+    "A reader suspects acute leukaemia, and the model does not: the case is critical. Nobody has signed yet."
+)
+
 
 def intended_use(report: CaseReport) -> str:
     """Return what the report is, in one line: the model's while nobody has signed, and after that the signer's."""
     return SIGNED_USE if report.signature else INTENDED_USE
+
+
+def suspicion(report: CaseReport) -> str:
+    """Return that a reader has raised the case above what the model says, in one sentence; empty if none has."""
+    return SUSPICION if report.raised_by_reader and report.signature is None else ""
 
 
 def remarks(signature: Signature) -> list[str]:

@@ -36,7 +36,8 @@ def _refusal(error: ReportError) -> HTTPException:
     return HTTPException(status, f"{error}{hint}")
 
 
-def _refuse_blind(context: Context, request: Request, code: str, site: str) -> None:
+def _kept_from(context: Context, request: Request, code: str, site: str) -> bool:
+    """Refuse a report that its reader must not see yet; return whether other readers' suspicion is to be left out of it."""
     plain = code.isascii() and code.isprintable()
     cases = [one for one in context.reader.cases_with_code(code) if site in ("", one.site)] if plain else []
     if context.review.hidden_cases(actor_of(request), cases):
@@ -44,6 +45,7 @@ def _refuse_blind(context: Context, request: Request, code: str, site: str) -> N
             403,
             "You read this case blind, and its report shows the model's answer: give your own impression first.",
         )
+    return bool(context.review.alone_cases(actor_of(request), cases))
 
 
 def add_reports(router: APIRouter, context: Context) -> None:
@@ -51,9 +53,9 @@ def add_reports(router: APIRouter, context: Context) -> None:
     reading = [Depends(needs("cases.read"))]
 
     def answer(request: Request, code: str, name: str, site: str, version: int | None) -> Response:
-        _refuse_blind(context, request, code, site)
+        alone = _kept_from(context, request, code, site)
         try:
-            made = make_report(context.reader, code, name, site=site, version=version)
+            made = make_report(context.reader, code, name, site=site, version=version, alone=alone)
         except ReportError as error:
             raise _refusal(error) from None
         saw_case(request, made.report.site, made.report.code, what="case.report")

@@ -102,6 +102,9 @@ CASES = {
         [frame(1, "CLL"), frame(2, "CLL")], headline="Chronic lymphocytic leukaemia suggested"
     ),
     "healthy": lambda: report([frame(1, "healthy")], simulated=False, headline="No leukaemia suggested"),
+    "raised by a reader": lambda: report(
+        [frame(1, "healthy")], headline="No leukaemia suggested", raised_by_reader=True
+    ),
     "referred": lambda: report([frame(1, state="refer")], headline="The model does not answer"),
     "undecided": lambda: report([frame(1, "CML", top=0.4)], headline="The model does not answer"),
     "acute, type open": lambda: report([frame(1, "AML"), frame(2, "ALL")]),

@@ -7,6 +7,7 @@ import pypdf
 import pytest
 
 from clinician_dashboard.reports import fhir, hl7
+from clinician_dashboard.reports.telling import SUSPICION
 from tests.clinician_dashboard.desk.people import PASSWORD
 from tests.clinician_dashboard.fhir_endpoint import FhirEndpoint, say
 
@@ -123,6 +124,44 @@ def test_who_reads_blind_gets_no_report_before_the_first_impression(place):
     assert reader.get(f"{CASE}/report.pdf").status_code == 200
 
 
+def test_a_readers_suspicion_is_in_the_preliminary_report_and_arrives(place, endpoint, eventually):
+    desk, _far, frames = place
+    first, second = desk.sign_in("haematologist"), desk.sign_in("lab_lead")
+    second.post("/reading", data={"csrf": second.headers["x-csrf-token"], "back": "/", "blind": "yes"})
+
+    def arrived():
+        (report,) = endpoint.of("DiagnosticReport")
+        return report["conclusion"]
+
+    eventually(lambda: endpoint.seen.get("ward/HL-0001"))
+    assert SUSPICION not in arrived()
+    do(first, "claim").raise_for_status()
+    do(first, "view", frames=[frame.frame_id for frame in frames]).raise_for_status()
+    do(first, "conclude", conclusion="AML", reason="lineage").raise_for_status()
+    eventually(lambda: SUSPICION in arrived(), within_s=30)
+    smear = next(one for one in endpoint.of("Observation") if one["code"]["coding"][0]["code"] == "5909-7")
+    assert smear["interpretation"][0]["coding"][0]["code"] == "AA"
+    assert SUSPICION in words_of(first.get(f"{CASE}/report.pdf"))
+    message = first.get(f"{CASE}/report.hl7").raise_for_status().text
+    hl7.check_message(message)
+    assert [line.split("|")[8] for line in message.split("\r") if "|readers-suspicion^" in line] == ["AA"]
+    assert SUSPICION.encode() in first.get(f"{CASE}/report.sr.dcm").raise_for_status().content
+
+    # who reads blind is alone with the case until they conclude
+    do(second, "view", frames=[frame.frame_id for frame in frames]).raise_for_status()
+    do(second, "impression", conclusion="CLL").raise_for_status()
+    assert SUSPICION not in words_of(second.get(f"{CASE}/report.pdf"))
+    assert "readers-suspicion" not in second.get(f"{CASE}/report.hl7").raise_for_status().text
+    do(second, "conclude", conclusion="CLL").raise_for_status()
+    assert SUSPICION in words_of(second.get(f"{CASE}/report.pdf"))
+
+    # a word that is taken back is taken back there too
+    do(first, "conclude", conclusion="CLL").raise_for_status()
+    eventually(lambda: SUSPICION not in arrived(), within_s=30)
+    assert SUSPICION not in words_of(first.get(f"{CASE}/report.pdf"))
+    assert set(endpoint.seen["ward/HL-0001"]) == {"preliminary"}
+
+
 def test_a_refused_report_is_seen_and_sent_again_by_who_may(place, endpoint, eventually):
     desk, _far, frames = place
     eventually(lambda: endpoint.seen)
@@ -139,9 +178,9 @@ def test_a_refused_report_is_seen_and_sent_again_by_who_may(place, endpoint, eve
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; not a code of ours" in page
     assert "1 refused" in desk.http.get("/health").text
-    metrics = desk.stranger().get("/metrics").text
-    assert 'hemolink_dashboard_deliveries{state="parked",target="fhir"} 1.0' in metrics
-    assert "not a code" not in metrics
+    gauge = 'hemolink_dashboard_deliveries{state="parked",target="fhir"} 1.0'
+    eventually(lambda: gauge in desk.stranger().get("/metrics").text)
+    assert "not a code" not in desk.stranger().get("/metrics").text
     technician = desk.sign_in("technician")
     assert "Send again" not in technician.get("/deliveries").text
     assert technician.post(f"/api/v1/deliveries/{row['id']}/retry").status_code == 403
