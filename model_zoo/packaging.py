@@ -3,7 +3,8 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -174,83 +175,95 @@ def build_package(
         raise TrainingError(
             f"{run} has no test frame: a package's figures need groups that nothing was fitted to"
         )
+    with _replaced(folder) as partial:
+        _write_weights(network, partial, taken=weights)
+        write_graph(export_graph(network), partial / GRAPH_FILE, weights=partial / WEIGHTS_FILE)
+        card = draft_card(
+            store,
+            split,
+            notes,
+            network=network,
+            name=settings.name,
+            version=settings.version,
+            alpha=settings.alpha,
+            acceptance=settings.acceptance,
+        )
+        engine = create_engine(ModelPackage(partial, card), precision=settings.precision)
+        engine.start()
+        try:
+            answers = Answers(engine, card.preprocessing, progress)
+            spread = np.linspace(0, len(split.train) - 1, min(settings.reference_frames, len(split.train)))
+            reference = answers.of("reference", store, split.train[spread.astype(int)])
+            calibration = answers.of("calibration", store, split.calibration)
+            if further is not None:
+                calibration = calibration.joined(
+                    answers.of("further calibration", further, np.arange(len(further)))
+                )
+            test = answers.of("test", store, split.test)
+            strangers = [
+                *made_outsiders(answers, store, split.test, count=settings.strange, seed=settings.seed),
+                *(answers.outsiders(kind, images) for kind, images in (outside or {}).items()),
+            ]
+        finally:
+            engine.stop()
+        guard = fit_guard(
+            reference, calibration, labels=LABELS, bounds=guarded(network), settings=settings.guard
+        )
+        stored = {name: torch.from_numpy(array) for name, array in guard.detector.tensors().items()}
+        finer = _finer(
+            _subtyped(reference, store, split.train[spread.astype(int)]),
+            _subtyped(calibration, store, split.calibration, further),
+            _subtyped(test, store, split.test),
+            width=network.feature_bounds["last"][1],
+        )
+        if finer is not None:
+            stored |= {name: torch.from_numpy(array) for name, array in finer.tensors().items()}
+        save_guard(stored, partial)
+        named = (WEIGHTS_FILE, GRAPH_FILE, GUARD_FILE)
+        card = with_guard(card, guard).model_copy(
+            update={"files": {name: file_sha256(partial / name) for name in named}}
+        )
+        said = SIMULATED_STATEMENT if store.simulated else REAL_STATEMENT
+        metrics = measure(
+            test.outputs,
+            test.labels,
+            test.groups,
+            card=card,
+            detector=guard.detector,
+            engine=engine.name,
+            simulated=store.simulated,
+            baseline=baseline,
+        )
+        checked = check_guard(test, strangers, guard, engine=engine.name, statement=said, seed=settings.seed)
+        expected = expect_inside(
+            guard.interpret(test.outputs),
+            [LABELS[label] for label in test.labels.tolist()],
+            test.groups,
+            sources=test.sources,
+        )
+        given = expectation or Expectation()
+        final = {
+            "metrics": metrics,
+            "guard": checked,
+            "expectation": given if given.inside else given.model_copy(update={"inside": expected}),
+            "finer": finer.stated if finer is not None else None,
+        }
+        write_card(card.model_copy(update=final), partial)
+    return ModelPackage.load(folder)
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes the place of ``folder`` once it is whole; of what fails nothing stays."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _write_weights(network, partial, taken=weights)
-    write_graph(export_graph(network), partial / GRAPH_FILE, weights=partial / WEIGHTS_FILE)
-    card = draft_card(
-        store,
-        split,
-        notes,
-        network=network,
-        name=settings.name,
-        version=settings.version,
-        alpha=settings.alpha,
-        acceptance=settings.acceptance,
-    )
-    engine = create_engine(ModelPackage(partial, card), precision=settings.precision)
-    engine.start()
     try:
-        answers = Answers(engine, card.preprocessing, progress)
-        spread = np.linspace(0, len(split.train) - 1, min(settings.reference_frames, len(split.train)))
-        reference = answers.of("reference", store, split.train[spread.astype(int)])
-        calibration = answers.of("calibration", store, split.calibration)
-        if further is not None:
-            calibration = calibration.joined(
-                answers.of("further calibration", further, np.arange(len(further)))
-            )
-        test = answers.of("test", store, split.test)
-        strangers = [
-            *made_outsiders(answers, store, split.test, count=settings.strange, seed=settings.seed),
-            *(answers.outsiders(kind, images) for kind, images in (outside or {}).items()),
-        ]
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
     finally:
-        engine.stop()
-    guard = fit_guard(reference, calibration, labels=LABELS, bounds=guarded(network), settings=settings.guard)
-    stored = {name: torch.from_numpy(array) for name, array in guard.detector.tensors().items()}
-    finer = _finer(
-        _subtyped(reference, store, split.train[spread.astype(int)]),
-        _subtyped(calibration, store, split.calibration, further),
-        _subtyped(test, store, split.test),
-        width=network.feature_bounds["last"][1],
-    )
-    if finer is not None:
-        stored |= {name: torch.from_numpy(array) for name, array in finer.tensors().items()}
-    save_guard(stored, partial)
-    named = (WEIGHTS_FILE, GRAPH_FILE, GUARD_FILE)
-    card = with_guard(card, guard).model_copy(
-        update={"files": {name: file_sha256(partial / name) for name in named}}
-    )
-    said = SIMULATED_STATEMENT if store.simulated else REAL_STATEMENT
-    metrics = measure(
-        test.outputs,
-        test.labels,
-        test.groups,
-        card=card,
-        detector=guard.detector,
-        engine=engine.name,
-        simulated=store.simulated,
-        baseline=baseline,
-    )
-    checked = check_guard(test, strangers, guard, engine=engine.name, statement=said, seed=settings.seed)
-    expected = expect_inside(
-        guard.interpret(test.outputs),
-        [LABELS[label] for label in test.labels.tolist()],
-        test.groups,
-        sources=test.sources,
-    )
-    given = expectation or Expectation()
-    final = {
-        "metrics": metrics,
-        "guard": checked,
-        "expectation": given if given.inside else given.model_copy(update={"inside": expected}),
-        "finer": finer.stated if finer is not None else None,
-    }
-    write_card(card.model_copy(update=final), partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return ModelPackage.load(folder)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _subtyped(

@@ -100,6 +100,7 @@ def test_thresholds_anew_leave_kept_weights_as_they_are(made, store, tmp_path):
     save_file(tensors | {"network.head.bias": tensors["network.head.bias"] + 1}, other)
     with pytest.raises(TrainingError, match="holds another network"):
         build_package(run, store, tmp_path / "o", settings=settings, weights=other)
+    assert not list(tmp_path.glob(".*"))  # of what failed nothing stays
 
 
 def test_what_may_be_acute_is_never_reported_as_something_else(made):
