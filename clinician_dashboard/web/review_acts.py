@@ -26,7 +26,7 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
-Revision = Annotated[int | None, BeforeValidator(_none_if_empty), Field(ge=0, le=2**31 - 1)]
+Revision = Annotated[Annotated[int, Field(ge=0, le=2**31 - 1)] | None, BeforeValidator(_none_if_empty)]
 Code = Annotated[str, Field(max_length=40)]
 FrameId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 

@@ -77,6 +77,28 @@ def test_no_role_finds_a_fault_in_the_api(place):
     assert place.http.get("/readyz").status_code == HTTPStatus.OK
 
 
+def test_what_may_be_left_out_may_be_null(place):
+    """Scripts write ``null`` for what they do not know; few made requests do."""
+    document, _ = operations(place)
+    case = "/api/v1/cases/{site}/{code}"
+    acts = [
+        path
+        for path, methods in document["paths"].items()
+        if path.startswith(f"{case}/") and "post" in methods
+    ]
+    assert len(acts) > 10
+    for path in acts:
+        reference = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        schema = document["components"]["schemas"][reference["$ref"].rpartition("/")[2]]
+        fields = dict.fromkeys(schema["properties"])
+        for body in (fields, {"revision": None}):
+            answer = place.http.post(path.format(site="ward", code="HL-1"), json=body)
+            assert fault_of(answer) == "", path
+    assert place.http.post(
+        f"{case.format(site='ward', code='HL-1')}/claim", json={"revision": None}
+    ).is_success
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_no_role_finds_a_fault_in_the_api_however_long_it_tries(place):
