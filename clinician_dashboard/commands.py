@@ -142,6 +142,56 @@ def restore(settings: Path, source: Path, *, as_json: bool) -> None:
 @dashboard.command()
 @_settings
 @_json
+def move(settings: Path, *, as_json: bool) -> None:
+    """Move the record from its folder to the PostgreSQL server that database_url names.
+
+    For a record that has outgrown its file: stop the dashboard, name an empty database in the settings, run this, and start
+    the dashboard again. Every row is copied and compared, in one transaction; the images stay in the folder. The microscopes
+    keep their frames meanwhile.
+    """
+    from clinician_dashboard.move import move_to_server  # noqa: PLC0415 - the database library is slow to import
+    from clinician_dashboard.record.engines import address_of, make_engine  # noqa: PLC0415
+
+    named = _named(settings)
+    if not _is_on_a_server(named):
+        raise click.ClickException(
+            "the settings name no server: write an empty database of it into database_url, for example "
+            "postgresql://hemolink@db.example/record, and its password into database_password_file"
+        )
+    address = address_of(named.record_url)
+    with _told(), _progress("rows", quiet=as_json) as progress:
+        server = make_engine(
+            address,
+            password=named.read_database_password,
+            tls=named.read_database_tls,
+            writing=True,
+            patient=True,
+        )
+        try:
+            moved = move_to_server(
+                named.directory, server, place=address.render_as_string(), progress=progress
+            )
+        finally:
+            server.dispose()
+    if as_json:
+        click.echo(json.dumps({"rows": moved.rows, "kept": str(moved.kept)}))
+        return
+    click.echo(
+        f"Moved {sum(moved.rows.values()):,} rows of {len(moved.rows)} tables, each compared with its origin: "
+        f"{moved.rows['cases']:,} cases, {moved.rows['frames']:,} frames, {moved.rows['audit']:,} rows of the audit."
+    )
+    click.echo(
+        f"The images stay in {named.directory}. {moved.kept} is the record as it was, and nothing reads it any more: keep it "
+        "until the database has been dumped."
+    )
+    click.echo(
+        f"Next: hemolink dashboard verify-audit --settings {settings}\n      hemolink dashboard run --settings {settings}"
+    )
+
+
+@dashboard.command()
+@_settings
+@_json
 @click.option(
     "--remove-orphans",
     is_flag=True,
@@ -195,7 +245,7 @@ def export(settings: Path, case: str, name: str, out: Path, site: str, version: 
     from clinician_dashboard.reports.formats import make_report  # noqa: PLC0415 - the database library is slow to import
     from clinician_dashboard.reports.looking import look  # noqa: PLC0415
 
-    with _told(), look(_load(settings)) as reader:
+    with _told(), look(_named(settings)) as reader:
         made = make_report(reader, case, name, site=site, version=version)
     try:
         write_durably(out, made.content)
@@ -238,18 +288,6 @@ def _tell(verdict: "Verdict") -> None:
                 f"on the way   {device.site}/{device.device}: {device.on_the_way} frames may still come"
             )
     click.echo("The record is sound." if verdict.sound else "The record is NOT sound.")
-
-
-def _load(path: Path) -> "Settings":
-    """Return the dashboard's settings."""
-    from broker_config.errors import SettingsError  # noqa: PLC0415
-    from broker_config.settings import load_settings  # noqa: PLC0415
-    from clinician_dashboard.settings import Settings  # noqa: PLC0415
-
-    try:
-        return load_settings(path, Settings)
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from None
 
 
 def _named(path: Path) -> "Settings":

@@ -87,18 +87,7 @@ def make_engine(
         ) from None
 
     def enter(dialect: Any, _record: object, _positional: object, parameters: dict[str, Any]) -> Any:
-        refuse = dialect.loaded_dbapi.InterfaceError
-        try:
-            parameters["password"] = password()
-            parameters["ssl_context"] = tls()
-        except (OSError, UnicodeDecodeError) as error:
-            named = getattr(error, "filename", None) or "database_password_file"
-            why = getattr(error, "strerror", None) or type(error).__name__
-            raise refuse(f"{named} cannot be read ({why})") from None
-        try:
-            return dialect.connect(**parameters)
-        except OSError as error:  # which the driver lets out here and there
-            raise refuse(f"the server does not answer ({error})") from None
+        return _connect(dialect, parameters, password=password, tls=tls)
 
     def ping(connection: Any, _record: object, _proxy: object) -> None:
         """What a crash, a restart or a firewall took away is noticed before anything is asked of it."""
@@ -114,6 +103,28 @@ def make_engine(
     if writing:
         event.listen(engine, "connect", _take_lock)
     return engine
+
+
+def _connect(dialect: Any, parameters: dict[str, Any], *, password: Password, tls: Tls) -> Any:
+    """Connect with what the files say now; what the driver lets out as something else becomes an error of the database."""
+    refuse = dialect.loaded_dbapi.InterfaceError
+    try:
+        parameters["password"] = password()
+        parameters["ssl_context"] = tls()
+    except (OSError, UnicodeDecodeError) as error:
+        named = getattr(error, "filename", None) or "database_password_file"
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise refuse(f"{named} cannot be read ({why})") from None
+    try:
+        return dialect.connect(**parameters)
+    except OSError as error:
+        raise refuse(f"the server does not answer ({error})") from None
+    except AttributeError:
+        if parameters["password"] is not None:
+            raise
+        raise refuse(
+            "it asks for a password, and there is none: name database_password_file, or set HEMOLINK_DATABASE_PASSWORD"
+        ) from None
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

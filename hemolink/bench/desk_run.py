@@ -1,25 +1,31 @@
 """Asks two dashboards the same questions in turn, one with few cases and one with many, and takes the times."""
 
 import http.client
+import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from clinician_dashboard.access.access import Access
 from clinician_dashboard.access.roles import SYSTEM
 from clinician_dashboard.access.settings import SignInSettings
+from clinician_dashboard.move import move_to_server
 from clinician_dashboard.record import Record
+from clinician_dashboard.record.engines import address_of, make_engine
 from hemolink.bench.desk_fill import BASE_CASES, DATABASE, copy_record, multiply, write_base
 from hemolink.bench.process_cost import ProcessCost
 from hemolink.bench.worker_rates import images
 from hemolink.child import Child
 from hemolink.errors import FrontDoorError
 
+SIZES = ("small", "large")
 MOST_MS = 100.0
 MOST_TIMES = 1.5
 _ALIKE = 0.9
@@ -144,16 +150,25 @@ class DeskRun:
         seed: Of the records and of the questions.
         directory: Where all of it lies.
         tell: Told how far it is.
+        servers: Empty databases at a server for the small and the large record; in files if there are none.
     """
 
     def __init__(
-        self, *, cases: int, rounds: int, seed: int, directory: Path, tell: Callable[[str], None]
+        self,
+        *,
+        cases: int,
+        rounds: int,
+        seed: int,
+        directory: Path,
+        tell: Callable[[str], None],
+        servers: Sequence[str] = (),
     ) -> None:
         self._cases = cases
         self._rounds = rounds
         self._seed = seed
         self._directory = directory
         self._tell = tell
+        self._servers = dict(zip(SIZES, servers, strict=False))
         self.fill_s = 0.0
         self.database_mb = 0.0
         self.diagnoses = 0
@@ -175,15 +190,17 @@ class DeskRun:
         write_base(small, seed=self._seed, pictures=images(self._seed)[:8], tell=self._tell)
         copy_record(small, large)
         multiply(large, cases=self._cases, tell=self._tell)
+        for name, url in self._servers.items():
+            _move(self._directory / name, url, tell=self._tell)
         self.fill_s = time.monotonic() - began
 
     def ask(self) -> list[Answered]:
         """Start a dashboard on each record, and ask."""
-        folders = [self._directory / name for name in ("small", "large")]
-        tokens = [_make_token(folder) for folder in folders]
-        self.database_mb = (folders[1] / DATABASE).stat().st_size / 1e6
+        records = [self._record(name) for name in SIZES]
+        tokens = [_make_token(record) for record in records]
+        self.database_mb = _megabytes(records[1])
         with ExitStack() as stack:
-            desks = [self._start(stack, name) for name in ("small", "large")]
+            desks = [self._start(stack, name) for name in SIZES]
             askers = [_Asker(desk, token) for desk, token in zip(desks, tokens, strict=True)]
             self.diagnoses = int(askers[1].get_json("/api/v1/summary")["recorded"])
             answered = [Answered(question) for question in QUESTIONS]
@@ -191,7 +208,7 @@ class DeskRun:
                 self._tell(f"asking: round {number + 1} of {self._rounds}")
                 for one in answered:
                     self._ask(one, askers, number=number)
-            for name, desk in zip(("small", "large"), desks, strict=True):
+            for name, desk in zip(SIZES, desks, strict=True):
                 assert desk.process is not None  # noqa: S101 - started
                 self.rss_mb[name] = round(ProcessCost(desk.process.pid).resident_mb, 1)
         return answered
@@ -207,12 +224,25 @@ class DeskRun:
                 (one.small, one.large)[which].append(took * 1e3)
                 (one.small_cpu, one.large_cpu)[which].append(used * 1e3)
 
+    def _record(self, name: str) -> Record:
+        directory = self._directory / name
+        return Record(
+            self._servers.get(name, f"sqlite:///{directory / DATABASE}"), directory, password=_password
+        )
+
     def _start(self, stack: ExitStack, name: str) -> Child:
+        server = {}
+        if name in self._servers:
+            secret = self._directory / "database.password"
+            secret.touch(mode=0o600)
+            secret.write_text(_password() or "", encoding="utf-8")
+            server = {"database_url": self._servers[name], "database_password_file": str(secret)}
         child = Child(
             "dashboard",
             module="clinician_dashboard",
             settings={
                 "directory": str(self._directory / name),
+                **server,
                 "broker": {"port": 1},  # nobody is there: only pages are asked for
                 "port": 0,
                 "log": {"level": "ERROR"},
@@ -231,8 +261,36 @@ class DeskRun:
         return child
 
 
-def _make_token(directory: Path) -> str:
-    record = Record(f"sqlite:///{directory / DATABASE}", directory)
+def _password() -> str | None:
+    return os.environ.get("HEMOLINK_DATABASE_PASSWORD")
+
+
+def _move(directory: Path, url: str, *, tell: Callable[[str], None]) -> None:
+    address = address_of(url)
+    server = make_engine(address, password=_password, writing=True, patient=True)
+    try:
+        move_to_server(
+            directory,
+            server,
+            place=address.render_as_string(),
+            progress=lambda done, whole: tell(f"moving to the server: {done} of {whole} rows"),
+        )
+    finally:
+        server.dispose()
+
+
+def _megabytes(record: Record) -> float:
+    if record.file is not None:
+        return record.file.stat().st_size / 1e6
+    record.start()
+    try:
+        with record.session() as session:
+            return float(session.scalar(text("select pg_database_size(current_database())"))) / 1e6
+    finally:
+        record.stop()
+
+
+def _make_token(record: Record) -> str:
     record.start()
     try:
         access = Access(record, SignInSettings())

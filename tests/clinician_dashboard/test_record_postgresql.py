@@ -218,6 +218,10 @@ def test_what_cannot_be_opened_is_told_with_its_remedy(both_stores, tmp_path, fr
     for record, sentence in (
         (Record(store.url, tmp_path / "a", password=lambda: "wrong"), "database_password_file"),
         (
+            Record(store.url, tmp_path / "e"),
+            "asks for a password, and there is none: name database_password_file",
+        ),
+        (
             Record(f"postgresql://u@127.0.0.1:{free_port()}/d", tmp_path / "b"),
             "see to the database server",
         ),
