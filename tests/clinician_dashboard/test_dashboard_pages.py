@@ -301,11 +301,11 @@ def test_pages_beyond_the_loopback_say_that_there_is_no_tls(
         assert "<b>No TLS.</b>" in exposed.http.get("/health").text
 
 
-def test_health_metrics_and_errors(one_frame):
+def test_health_metrics_and_errors(one_frame, eventually):
     desk, _frame = one_frame
     assert desk.http.get("/healthz").status_code == 200
     assert desk.http.get("/readyz").text == "ready\n"
-    assert "hemolink_dashboard_recorded_total 1.0" in desk.http.get("/metrics").text
+    eventually(lambda: "hemolink_dashboard_recorded_total 1.0" in desk.http.get("/metrics").text)
     assert desk.http.get("/api/v1/cases/none").json() == {"error": "no such case"}
     assert "There is nothing at this address" in desk.http.get("/nothing/here").text
     assert desk.http.get("/fleet", params={"page": "x"}).status_code == 422

@@ -239,7 +239,8 @@ def test_an_alert_that_nobody_acknowledges_is_escalated_on_every_channel(
             far.send(frame, make.diagnosis(frame, "AML"))
             eventually(lambda: "escalated to you" in running.http.get("/fleet").text, what="the lead is told")
             assert "escalated to the lab lead" in running.sign_in("haematologist").get("/").text
-            assert "hemolink_dashboard_critical_escalated_total 1.0" in running.http.get("/metrics").text
+            escalated = "hemolink_dashboard_critical_escalated_total 1.0"
+            eventually(lambda: escalated in running.http.get("/metrics").text, what="it is counted")
             eventually(lambda: heard == ["open", "escalated"], what="and told over MQTT")
             do(running.http, "acknowledge").raise_for_status()
             eventually(lambda: heard[-1] == "acknowledged")
