@@ -273,3 +273,47 @@ def test_the_desk_is_readable_in_both_themes(send, open_page):
                 page.keyboard.press("c")
                 page.wait_for_selector("text=The case is yours")
             assert page.evaluate(LOW_CONTRAST) == [], (theme, path)
+
+
+def test_a_key_in_the_viewer_resolves_the_frame_that_is_shown_and_no_other(place, send, open_page):
+    desk, _far = place
+    first, second = send("CLL", number=2, decision="refer", reasons=("ood: unlike the training smears",))
+    page = open_page(name="anna", path="/cases/ward/HL-1")
+    page.locator(".picture").first.click()
+    page.wait_for_selector(f".detail form[data-resolve] input[value='{first}']", state="attached")
+    # The words of the next frame are slow: they come when the route is taken away.
+    page.route(f"**/fragments/frames/{second}", lambda _route: None)
+    page.keyboard.press("j")
+    page.wait_for_selector("[data-title]:has-text('Frame 2 of 2')")
+    until(page, "document.querySelector('.detail').textContent === ''")
+    page.keyboard.press("3")
+    page.unroute(f"**/fragments/frames/{second}")
+    form = page.locator(f".detail form[data-resolve]:has(input[value='{second}'])")
+    form.wait_for()
+    # What is being chosen stays, though the frame's card is drawn again: a colleague resolves it meanwhile.
+    page.keyboard.press("x")
+    colleague = desk.sign_in("lab_lead")
+    case = "/api/v1/cases/ward/HL-1"
+    colleague.post(f"{case}/resolve", json={"frame": second, "label": "ALL"}).raise_for_status()
+    page.wait_for_selector(f".frame[data-frame='{second}'] .marked >> text=lab-lead", state="attached")
+    page.wait_for_timeout(500)
+    assert form.locator("input[value=not_assessable]").is_checked()
+    page.keyboard.press("Enter")
+    form.locator("[data-kept]:has-text('Not assessable')").wait_for()
+    labels = {one["frame_id"]: one["label"] for one in colleague.get(f"{case}/review").json()["frames"]}
+    assert labels == {first: None, second: "not_assessable"}
+
+
+def test_what_is_left_to_resolve_is_walked_through_without_leaving_the_viewer(send, open_page):
+    send("CLL", number=4, decision="refer", reasons=("ood: unlike the training smears",))
+    page = open_page(path="/cases/ward/HL-1?show=unresolved")
+    page.locator(".picture").nth(1).click()
+    for number, key, left in ((2, "j", 3), (3, "j", 2), (4, "k", 1), (1, "j", 0)):
+        page.wait_for_selector(f"[data-title]:has-text('Frame {number} of 4')")
+        page.wait_for_selector(".detail form[data-resolve]")
+        page.keyboard.press("4")
+        until(page, f"document.querySelectorAll('.frame').length === {left}")
+        page.keyboard.press(key)
+    page.keyboard.press("Escape")
+    assert page.locator("[data-part=more] >> text=Nothing is left here").is_visible()
+    assert gate(page, "resolved").and_(page.locator(".met")).is_visible()

@@ -175,6 +175,7 @@ export function frameKey(key) {
   const chosen = key === "x" ? radios.at(-1) : radios[Number(key) - 1];
   if (!chosen) return false;
   chosen.checked = true;
+  form.dataset.dirty = "yes";
   const reason = form.querySelector("select[name=reason]");
   if (key === "x") { if (reason.value === "read") reason.value = "out_of_focus"; reason.focus(); } else { reason.value = "read"; form.requestSubmit(); }
   return true;
