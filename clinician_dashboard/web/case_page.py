@@ -103,6 +103,7 @@ def frame_detail(context: Context, actor: Actor, frame_id: str) -> dict[str, Any
         "fact": fact,
         "labelled": fact is not None
         and told(fact, actor.name, apart=reads_apart(actor, facts, hidden=hidden)),
+        "stopped": diagnosis is not None and diagnosis.weights_sha256 in context.models.stopped(),
         "reader": actor.may("cases.review"),
     }
 
