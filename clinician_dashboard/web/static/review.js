@@ -27,6 +27,17 @@ function refuse(form, sentence) {
   line.scrollIntoView({ block: "nearest" });
 }
 
+// What the page says of the gates; a refusal that names some of them goes when they have changed.
+const gates = () => document.querySelector("[data-part=gates]")?.textContent ?? "";
+
+function dropStale() {
+  for (const line of document.querySelectorAll("[data-refusal][data-gates]")) {
+    if (line.dataset.gates === gates()) continue;
+    line.hidden = true;
+    delete line.dataset.gates;
+  }
+}
+
 async function post(path, body) {
   const answer = await fetch(`/api/v1${path}`, {
     method: "POST",
@@ -40,12 +51,13 @@ async function act(form) {
   if (form.dataset.busy) return; // a second press while the first is on its way
   form.dataset.busy = "yes";
   const line = form.querySelector("[data-refusal]");
-  if (line) line.hidden = true;
+  if (line) { line.hidden = true; delete line.dataset.gates; }
   try {
     const { status, answer } = await post(new URL(form.action).pathname, bodyOf(form));
     if (status === 401) { document.dispatchEvent(new Event("session-ended")); return; } // what was written stays behind the cover
     if (status >= 400) {
       refuse(form, answer.error ?? "It was not done. Try again.");
+      if (line && answer.code === "not_ready") line.dataset.gates = gates();
       const secret = form.querySelector("input[type=password]");
       if (secret) { secret.value = ""; secret.focus(); }
       if (answer.code === "out_of_date") { // what changed is shown around the form; pressed again, it counts
@@ -108,6 +120,7 @@ function dress() {
       if (kept !== null && area.value !== kept && !form.dataset.dirty) { area.value = kept; form.dataset.dirty = "yes"; }
     }
   }
+  dropStale();
   title();
 }
 
