@@ -26,7 +26,7 @@ from clinician_dashboard.review.gates import Gate
 from clinician_dashboard.review.opinions import Stage, stage_of
 from clinician_dashboard.review.patients import Prior
 from clinician_dashboard.review.service import ReviewDesk
-from clinician_dashboard.review.signed import SignedVersion
+from clinician_dashboard.review.signed import SignedReading, SignedVersion
 from clinician_dashboard.review.signing import MAX_REASON
 from clinician_dashboard.review.tables import CriticalCallRow, OpinionRow
 from clinician_dashboard.web import words
@@ -117,6 +117,15 @@ class ReviewPanel:
     def amending(self) -> bool:
         """Whether a version is signed already."""
         return self.facts.review.signed_version > 0
+
+    @property
+    def other_readers(self) -> list[SignedReading]:
+        """The latest word of each reader of the signed version but its signer; empty where none is signed."""
+        if not self.versions:
+            return []
+        signed = self.versions[-1]
+        said = {one.reader: one for one in signed.readings if one.stage != "impression"}
+        return [one for one in said.values() if one.reader != signed.signer]
 
     @property
     def call(self) -> CriticalCallRow | None:

@@ -141,6 +141,7 @@ def test_an_override_asks_for_the_reason_and_a_second_reader_and_blocks_the_sign
         "A second reader must read it, since the first reader differs from the model" in refusal.inner_text()
     )
     gate(page, "second").locator("a").click()  # leads to what resolves it
+    assert page.locator("#second-reader >> text=It waits for them").is_visible()
 
     other = open_page(name="ben", path="/cases/ward/HL-1")
     assert other.locator("text=you see the first after giving yours").is_visible()
@@ -151,12 +152,14 @@ def test_an_override_asks_for_the_reason_and_a_second_reader_and_blocks_the_sign
     other.wait_for_selector(".opinion.second")
 
     gate(page, "second").and_(page.locator(".met")).wait_for()  # live, in the first reader's page
+    refusal.wait_for(state="hidden")  # what it said is not so any more
     signature.locator("input[type=password]").fill(PASSWORD)
     signature.locator("button.primary").click()
     refusal.filter(has_text="Somebody acted on this case").wait_for()
     signature.locator("input[type=password]").fill(PASSWORD)
     signature.locator("button.primary").click()  # now knowing of it
     page.wait_for_selector(".signed-line >> text=Chronic myeloid leukaemia, Chronic phase")
+    page.wait_for_selector("[data-part=review] >> text=Second reader: Test Ben, Chronic myeloid leukaemia")
 
 
 def test_the_critical_loop_is_seen_everywhere_and_closed_with_read_back(send, open_page):
