@@ -1,5 +1,7 @@
 """The review over HTTP: the same acts as forms and as JSON, refusals, hostile text, other people's sessions, the outbox."""
 
+from datetime import datetime
+
 from markupsafe import escape
 
 from broker_config.desk_messages import Alert, Review
@@ -264,6 +266,11 @@ def test_an_alert_that_nobody_acknowledges_is_escalated_on_every_channel(
             far.send(frame, make.diagnosis(frame, "AML"))
             eventually(lambda: "escalated to you" in running.http.get("/fleet").text, what="the lead is told")
             assert "escalated to the lab lead" in running.sign_in("haematologist").get("/").text
+            told = running.http.get("/fragments/alerts").text
+            at = datetime.fromisoformat(review(running.http)["critical"]["escalated_at"])
+            assert (
+                f'datetime="{at.isoformat(timespec="milliseconds")}"' in told
+            )  # when it was escalated, not opened
             assert "hemolink_dashboard_critical_escalated_total 1.0" in running.http.get("/metrics").text
             eventually(lambda: heard == ["open", "escalated"], what="and told over MQTT")
             do(running.http, "acknowledge").raise_for_status()
