@@ -320,3 +320,21 @@ def test_what_is_left_to_resolve_is_walked_through_without_leaving_the_viewer(se
     page.keyboard.press("Escape")
     assert page.locator("[data-part=more] >> text=Nothing is left here").is_visible()
     assert gate(page, "resolved").and_(page.locator(".met")).is_visible()
+
+
+def test_the_worklist_is_no_wider_than_the_window_and_paper_shows_a_comment_whole(place, send, open_page):
+    desk, _far = place
+    send("ALL", code="A-VERY-LONG-CODE-0123456789-ABCDEF-HL-01", number=3, stat=True, simulated=True)
+    send("CLL")
+    reader = desk.sign_in("haematologist")
+    case = "/api/v1/cases/ward/HL-1"
+    reader.post(f"{case}/claim", json={}).raise_for_status()
+    said = {"conclusion": "CLL", "comment": "smudge cells\n" * 60}
+    reader.post(f"{case}/conclude", json=said).raise_for_status()
+    page = open_page("lab_lead", name="annemarie-von-und-zu-hohenlohe", path="/?status=all")
+    for width in (820, 901, 1024, 1181, 1240, 1321, 1361, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.goto(f"{desk.url}/cases/ward/HL-1")
+    page.emulate_media(media="print")
+    assert page.locator(".comment").evaluate("one => one.scrollHeight - one.clientHeight") == 0
