@@ -3,10 +3,12 @@
 import { announce, refreshSoon } from "./live.js";
 
 const token = () => document.querySelector("meta[name=csrf]")?.content ?? "";
+// A draft is its writer's: who signs in after them in the same window reads on their own, and signs their own words.
+const draftOf = (name) => `hemolink.draft.${document.body.dataset.user}.${name}`;
 const drafts = {
-  put(name, value) { try { sessionStorage.setItem(`hemolink.draft.${name}`, value); } catch { /* private window */ } },
-  get(name) { try { return sessionStorage.getItem(`hemolink.draft.${name}`); } catch { return null; } },
-  drop(name) { try { sessionStorage.removeItem(`hemolink.draft.${name}`); } catch { /* private window */ } },
+  put(name, value) { try { sessionStorage.setItem(draftOf(name), value); } catch { /* private window */ } },
+  get(name) { try { return sessionStorage.getItem(draftOf(name)); } catch { return null; } },
+  drop(name) { try { sessionStorage.removeItem(draftOf(name)); } catch { /* private window */ } },
 };
 
 const NOT_SENT = ["csrf", "back", "next"];
