@@ -168,6 +168,9 @@ def test_the_critical_loop_is_seen_everywhere_and_closed_with_read_back(send, op
     alert = page.locator("[data-part=alerts]")
     alert.locator("text=1 critical case is not acknowledged").wait_for()
     until(page, "document.title.startsWith('(1 urgent)')")
+    assert (
+        page.locator("[aria-live]").inner_text() == "1 critical case is not acknowledged"
+    )  # for who hears it
     other = open_page("lab_lead")
     other.wait_for_selector("text=1 critical case is not acknowledged")
     alert.locator("a:has-text('HL-1')").click()
@@ -251,6 +254,16 @@ def test_what_is_written_outlives_a_conflict_and_an_ended_session(place, send, o
     refusal.filter(has_text="Test Lab Lead has this case").wait_for()
     page.reload()
     assert page.evaluate("Object.values(sessionStorage).includes('smudge cells')") is True
+    # It is kept for its writer, and for nobody who signs in after them.
+    lead.post("/api/v1/cases/ward/HL-1/release", json={}).raise_for_status()
+    for name, kept in (("ben", ""), ("haematologist", "smudge cells")):
+        desk.admit(page, "haematologist", name=name)
+        page.reload()
+        page.locator("button:has-text('Claim')").click()
+        form.locator("textarea").wait_for()
+        until(page, f"document.querySelector('form[action$=conclude] textarea').value === '{kept}'")
+        page.locator("button:has-text('Give back')").click()
+        page.wait_for_selector("text=Nobody has this case")
 
 
 def test_a_technician_looks_and_may_not_act(send, open_page):
@@ -324,7 +337,7 @@ def test_what_is_left_to_resolve_is_walked_through_without_leaving_the_viewer(se
 
 def test_the_worklist_is_no_wider_than_the_window_and_paper_shows_a_comment_whole(place, send, open_page):
     desk, _far = place
-    send("ALL", code="A-VERY-LONG-CODE-0123456789-ABCDEF-HL-01", number=3, stat=True, simulated=True)
+    send("ALL", code="A-VERY-LONG-CODE-0123456789-ABCDEF-HL-01", number=3, frame_simulated=True)
     send("CLL")
     reader = desk.sign_in("haematologist")
     case = "/api/v1/cases/ward/HL-1"

@@ -126,9 +126,13 @@ function dress() {
   title();
 }
 
-// The tab says it too.
+// The tab says it too; and who hears the page is told of each one that comes.
+let heard = null; // how many were told of
 function title() {
-  const unseen = Number(document.querySelector("[data-part=alerts]")?.dataset.unseen ?? 0);
+  const alerts = document.querySelector("[data-part=alerts]");
+  const unseen = Number(alerts?.dataset.unseen ?? 0);
+  if (heard !== null && unseen > heard) announce(alerts.querySelector("b").textContent);
+  heard = unseen;
   const plain = document.title.replace(/^\(\d+ urgent\) /, "");
   document.title = unseen ? `(${unseen} urgent) ${plain}` : plain;
 }
