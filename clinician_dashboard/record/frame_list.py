@@ -11,6 +11,7 @@ from typing import Literal, cast, get_args
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, selectinload
 
+from clinician_dashboard.record.case_summary import stopped_models
 from clinician_dashboard.record.tables import DiagnosisRow, FrameRow, RejectionRow
 
 FrameState = Literal["report", "refer", "waiting", "refused"]
@@ -24,7 +25,7 @@ class ListedFrame:
 
     Attributes:
         number: From 1, in the order of capture; the same whatever is filtered.
-        state: By the diagnosis that counts, the latest.
+        state: By the diagnosis that counts, the latest; what a stopped model version said counts as referred.
         row: The frame with its diagnoses.
     """
 
@@ -96,11 +97,12 @@ def list_frames(
             .where(FrameRow.case_id == case_id, FrameRow.recorded_at.is_(None))
         )
     )
+    stopped = stopped_models(session)
     listed: list[tuple[int, FrameState, str]] = []
     by_state: dict[FrameState, int] = dict.fromkeys(FRAME_STATES, 0)
-    for number, (frame_id, _diagnosis, decision, _weights) in enumerate(places, 1):
+    for number, (frame_id, _diagnosis, decision, weights) in enumerate(places, 1):
         unread: FrameState = "refused" if frame_id in refused else "waiting"
-        now = cast("FrameState", decision) if decision else unread
+        now = cast("FrameState", "refer" if weights in stopped else decision) if decision else unread
         by_state[now] += 1
         if (state not in FRAME_STATES or state == now) and (only is None or frame_id in only):
             listed.append((number, now, frame_id))

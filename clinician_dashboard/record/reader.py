@@ -281,6 +281,12 @@ class RecordReader:
             )
             return {(site, device) for site, device in rows}
 
+    def simulated_cases(self, case_ids: Sequence[int]) -> frozenset[int]:
+        """Return the ids of those of ``case_ids`` that are simulated, or were read by a model of simulated smears."""
+        with self._record.session() as session:
+            asked = select(CaseRow.id).where(CaseRow.id.in_(case_ids), CaseRow.simulated)
+            return frozenset(session.scalars(asked))
+
     def tallies(self) -> Sequence[TallyRow]:
         """Return every counter."""
         with self._record.session() as session:

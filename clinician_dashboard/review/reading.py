@@ -85,7 +85,6 @@ def resolve(act: Acting, frame_id: str, *, label: str, reason: str) -> None:
     Raises:
         NoSuchCase: If the frame is not of this case.
         Unusable: If label or reason is unknown, or not assessable has no reason.
-        OutOfOrder: If the answer is hidden from the reader and no impression is given yet.
     """
     frame = _frame(act, frame_id)
     if label not in FRAME_LABELS:

@@ -10,7 +10,14 @@ from clinician_dashboard.record.tables import FrameRow
 from clinician_dashboard.reports.formats import available
 from clinician_dashboard.web import views, words
 from clinician_dashboard.web.context import Context
-from clinician_dashboard.web.review_panel import SHOWN_FRAMES, ReviewPanel, blinded, review_panel
+from clinician_dashboard.web.review_panel import (
+    SHOWN_FRAMES,
+    ReviewPanel,
+    blinded,
+    reads_apart,
+    review_panel,
+    told,
+)
 
 FRAMES_PER_PAGE = 48  # full rows of two, three, four, six and eight
 
@@ -80,6 +87,7 @@ def frame_detail(context: Context, actor: Actor, frame_id: str) -> dict[str, Any
     if hidden:
         card = blinded(card)
     diagnosis = card.diagnosis
+    fact = next((one for one in facts.frames if one.frame_id == frame_id), None)
     return {
         "card": card,
         "frame": frame,
@@ -92,7 +100,10 @@ def frame_detail(context: Context, actor: Actor, frame_id: str) -> dict[str, Any
         "case": frame.case,
         "rejection": None if hidden else rejection,
         "hidden": hidden,
-        "fact": next((one for one in facts.frames if one.frame_id == frame_id), None),
+        "fact": fact,
+        "labelled": fact is not None
+        and told(fact, actor.name, apart=reads_apart(actor, facts, hidden=hidden)),
+        "stopped": diagnosis is not None and diagnosis.weights_sha256 in context.models.stopped(),
         "reader": actor.may("cases.review"),
     }
 

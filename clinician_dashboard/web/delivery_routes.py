@@ -39,10 +39,13 @@ def delivery_router(pages: Pages, context: Context) -> APIRouter:
 def _shown(context: Context, state: str, page: int) -> dict[str, Any]:
     feed_id = context.feed.event_id(context.feed.last_number())
     rows, total = context.post.listed(state=state, limit=PER_PAGE, offset=(page - 1) * PER_PAGE)
+    simulated = context.reader.simulated_cases([row.case_id for row in rows])
     return {
         "feed_id": feed_id,
         "page": "deliveries",
         "rows": rows,
+        "simulated": bool(simulated),
+        "simulated_cases": simulated,
         "standings": context.post.standings(),
         "state": state if state in STATES else "",
         "states": STATE_WORDS,

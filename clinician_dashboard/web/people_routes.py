@@ -44,7 +44,7 @@ class _Desk:
         self._access = access
 
     def show(self, request: Request, *, status: int = 200, **given: Any) -> Response:
-        shown = {"fault": "", "done": "", "secret": "", "secret_of": ""}
+        shown = {"fault": "", "done": "", "secret": "", "secret_of": "", "typed": {}}
         at = now()
         return self._pages.answer(
             request,
@@ -59,8 +59,9 @@ class _Desk:
             **(shown | given),
         )
 
-    def refuse(self, request: Request, error: AccessError) -> Response:
-        return self.show(request, status=404 if isinstance(error, NoSuchOne) else 400, fault=str(error))
+    def refuse(self, request: Request, error: AccessError, **typed: str) -> Response:
+        status = 404 if isinstance(error, NoSuchOne) else 400
+        return self.show(request, status=status, fault=str(error), typed=typed)
 
 
 def _add_users(router: APIRouter, desk: _Desk, access: Access) -> None:
@@ -78,7 +79,7 @@ def _add_users(router: APIRouter, desk: _Desk, access: Access) -> None:
                 name, full_name=full_name, role=check_role(role), by=actor_of(request), password=password
             )
         except AccessError as error:
-            return desk.refuse(request, error)
+            return desk.refuse(request, error, name=name, full_name=full_name, role=role)
         return desk.show(
             request,
             done=f"{made.full_name} may sign in as '{made.name}' with this password, and must then choose another:",

@@ -26,7 +26,7 @@ from clinician_dashboard.review.gates import Gate
 from clinician_dashboard.review.opinions import Stage, stage_of
 from clinician_dashboard.review.patients import Prior
 from clinician_dashboard.review.service import ReviewDesk
-from clinician_dashboard.review.signed import SignedVersion
+from clinician_dashboard.review.signed import SignedReading, SignedVersion
 from clinician_dashboard.review.signing import MAX_REASON
 from clinician_dashboard.review.tables import CriticalCallRow, OpinionRow
 from clinician_dashboard.web import words
@@ -79,6 +79,7 @@ class ReviewPanel:
         own: Their latest conclusion of this round.
         opinions: Opinions of this round that they may see.
         secret: How many they may not see yet, so that the second reading is their own.
+        apart: Whether other readers' words, and their classes for frames, are kept from them; see `reads_apart`.
         gates: Of the sign-off; empty for who may not sign.
         versions: Signed ones.
         prior: Other smears of the patient.
@@ -101,6 +102,7 @@ class ReviewPanel:
     own: OpinionRow | None
     opinions: Sequence[OpinionRow]
     secret: int
+    apart: bool
     gates: Sequence[Gate]
     versions: Sequence[SignedVersion]
     prior: Sequence[Prior]
@@ -115,6 +117,15 @@ class ReviewPanel:
     def amending(self) -> bool:
         """Whether a version is signed already."""
         return self.facts.review.signed_version > 0
+
+    @property
+    def other_readers(self) -> list[SignedReading]:
+        """The latest word of each reader of the signed version but its signer; empty where none is signed."""
+        if not self.versions:
+            return []
+        signed = self.versions[-1]
+        said = {one.reader: one for one in signed.readings if one.stage != "impression"}
+        return [one for one in said.values() if one.reader != signed.signer]
 
     @property
     def call(self) -> CriticalCallRow | None:
@@ -181,13 +192,36 @@ class ReviewPanel:
             return frozenset(one.frame_id for one in self.frames.values() if one.unresolved)
         return None
 
+    def tells_label(self, fact: FrameFact) -> bool:
+        """Return whether a frame's class is shown to them: their own is, and another's where they do not read apart."""
+        return told(fact, self.name, apart=self.apart)
+
     def mark(self, frame_id: str) -> str:
         """Return what of a frame's marks a card shows; changes when the card must be drawn again."""
         fact = self.frames.get(frame_id)
         if fact is None:
             return ""
         viewed = "v" if self.name in fact.viewed_by else "f" if fact.flagged and self.reader else ""
-        return f"{viewed}{fact.label or ''}{'h' if self.hidden else ''}"
+        label = fact.label if self.tells_label(fact) else ""
+        return f"{viewed}{label or ''}{'h' if self.hidden else ''}"
+
+
+def reads_apart(actor: Actor, facts: ReviewFacts, *, hidden: bool) -> bool:
+    """Return whether other readers' words are kept from ``actor``.
+
+    They read blind, or may be the second reader, who sees the first one's word after giving their own.
+    """
+    if hidden:
+        return True
+    if not actor.may("cases.review") or facts.own(actor.name) is not None:
+        return False
+    stage = stage_of(actor.name, readings(facts.of_round), critical=facts.suspected)
+    return stage == "second" and bool(facts.standing.second_needed)
+
+
+def told(fact: FrameFact, name: str, *, apart: bool) -> bool:
+    """Return whether a frame has a class that a reader may see."""
+    return fact.label is not None and (not apart or fact.labelled_by == name)
 
 
 def review_panel(desk: ReviewDesk, actor: Actor, site: str, code: str) -> ReviewPanel:
@@ -203,9 +237,8 @@ def review_panel(desk: ReviewDesk, actor: Actor, site: str, code: str) -> Review
     own = facts.own(actor.name)
     hidden = desk.hidden(actor, facts)
     alone = bool(desk.alone_cases(actor, [facts.case]))
-    # Who may be the second reader sees the first one's word after giving their own.
-    waits = hidden or (reader and own is None and stage == "second" and bool(facts.standing.second_needed))
-    seen = [one for one in facts.of_round if not waits or one.reader == actor.name]
+    apart = reads_apart(actor, facts, hidden=hidden)
+    seen = [one for one in facts.of_round if not apart or one.reader == actor.name]
     return ReviewPanel(
         facts=facts,
         at=at,
@@ -223,6 +256,7 @@ def review_panel(desk: ReviewDesk, actor: Actor, site: str, code: str) -> Review
         own=own,
         opinions=seen,
         secret=len(facts.of_round) - len(seen),
+        apart=apart,
         gates=facts.gates(actor, at=at, amend_reason="given with the signature")
         if actor.may("cases.sign") and not hidden and not alone
         else (),
@@ -341,9 +375,9 @@ def review_fields(desk: ReviewDesk, actor: Actor, site: str, code: str) -> dict[
                 "frame_id": one.frame_id,
                 "flagged": one.flagged and not panel.hidden,
                 "viewed": actor.name in one.viewed_by,
-                "label": one.label,
-                "label_reason": one.label_reason,
-                "labelled_by": one.labelled_by,
+                "label": one.label if panel.tells_label(one) else None,
+                "label_reason": one.label_reason if panel.tells_label(one) else "",
+                "labelled_by": one.labelled_by if panel.tells_label(one) else "",
             }
             for one in panel.facts.frames
         ],

@@ -156,7 +156,7 @@ def _calls(context: Context, request: Request, *, page: int, named: bool) -> dic
         "total": total,
         "number": page,
         "last_page": max(1, -(-total // CALLS_PER_PAGE)),
-        "simulated": any(one.case.simulated for one in (*alerts, *closed)),
+        "simulated": any(case.simulated for case in cases),
         "needed": context.reader.needing_a_person(),
     }
 

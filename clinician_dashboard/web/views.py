@@ -162,7 +162,7 @@ def frame_card(listed: ListedFrame) -> FrameCard:
         flags=tuple(words.flag(flag) for flag in flags),
         reasons=tuple(words.reason(text) for text in diagnosis.reasons) if diagnosis else (),
         simulated=words.simulated(frame, diagnosis),
-        state=diagnosis.decision if diagnosis else listed.state,  # type: ignore[arg-type]
+        state=diagnosis.decision if diagnosis and listed.state != "refer" else listed.state,  # type: ignore[arg-type]
     )
 
 

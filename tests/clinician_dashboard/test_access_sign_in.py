@@ -128,6 +128,13 @@ def test_who_sees_a_case_is_in_the_audit_once_a_session(running, make, far_side,
 
 def test_a_password_of_an_admins_choice_is_changed_before_anything_else(running):
     admin = running.sign_in("admin")
+    typed = {"name": "new comer", "full_name": "N. Comer", "role": "auditor"}
+    refused = admin.post("/users", data=typed)  # what was typed is given back, to be mended
+    assert refused.status_code == 400
+    assert [f'value="{typed[name]}" maxlength' in refused.text for name in ("name", "full_name")] == [
+        True
+    ] * 2
+    assert '<option value="auditor" selected>auditor</option></select></label>' in refused.text
     made = admin.post("/users", data={"name": "newcomer", "full_name": "N. Comer", "role": "technician"})
     password = re.search(r'class="secret">([^<]+)<', made.text)[1]
     client = running.stranger()

@@ -71,6 +71,12 @@ def test_a_stopped_model_version_is_not_used_and_can_be_started_again(place, hea
     assert (stopped["result"]["leading"], stopped["result"]["counted"], stopped["referred"]) == ("CML", 1, 3)
     assert "3 frames were read by a model version that has been stopped" in stopped["result"]["reasons"][0]
     assert [one["diagnoses"][0]["stopped_model"] for one in stopped["frames"]] == [True, True, True, False]
+    shown = desk.http.get("/cases/ward/HL-1").text
+    assert [shown.count(f'data-state="{state}"') for state in ("refer", "report")] == [3, 1]
+    assert shown.count("stopped model: not to be used") == 3
+    assert "Referred <b>3</b>" in shown
+    viewed = [desk.http.get(f"/fragments/frames/{one.frame_id}").text for one in (frames[0], last)]
+    assert ["STOPPED MODEL" in one for one in viewed] == [True, False]
     later = make.frame("HL-2")
     far.send(later, make.diagnosis(later, "AML"))
     eventually(lambda: desk.summary()["recorded"] == 5)

@@ -1,6 +1,7 @@
 """From the signature to the health record: a real desk, its API and pages, a FHIR server that judges."""
 
 import io
+import re
 
 import pydicom
 import pypdf
@@ -160,6 +161,20 @@ def test_a_readers_suspicion_is_in_the_preliminary_report_and_arrives(place, end
     eventually(lambda: SUSPICION not in arrived(), within_s=30)
     assert SUSPICION not in words_of(first.get(f"{CASE}/report.pdf"))
     assert set(endpoint.seen["ward/HL-0001"]) == {"preliminary"}
+
+
+def test_what_goes_out_of_a_simulated_case_is_marked_as_such(place, eventually, make):
+    desk, far, _frames = place
+    assert "SIMULATED" not in desk.http.get("/deliveries").text
+    frame = make.frame("HL-0002", simulated=True)
+    far.send(frame, make.diagnosis(frame, "CLL"))
+
+    def rows():
+        return re.findall(r"<tr data-key.*?</tr>", desk.http.get("/deliveries").text, re.DOTALL)
+
+    eventually(lambda: len(rows()) == 2, within_s=30)
+    assert [("HL-0002" in row, "SIMULATED" in row) for row in rows()] == [(True, True), (False, False)]
+    assert 'class="tape"' in desk.http.get("/deliveries").text
 
 
 def test_a_refused_report_is_seen_and_sent_again_by_who_may(place, endpoint, eventually):

@@ -141,6 +141,7 @@ def test_an_override_asks_for_the_reason_and_a_second_reader_and_blocks_the_sign
         "A second reader must read it, since the first reader differs from the model" in refusal.inner_text()
     )
     gate(page, "second").locator("a").click()  # leads to what resolves it
+    assert page.locator("#second-reader >> text=It waits for them").is_visible()
 
     other = open_page(name="ben", path="/cases/ward/HL-1")
     assert other.locator("text=you see the first after giving yours").is_visible()
@@ -151,12 +152,14 @@ def test_an_override_asks_for_the_reason_and_a_second_reader_and_blocks_the_sign
     other.wait_for_selector(".opinion.second")
 
     gate(page, "second").and_(page.locator(".met")).wait_for()  # live, in the first reader's page
+    refusal.wait_for(state="hidden")  # what it said is not so any more
     signature.locator("input[type=password]").fill(PASSWORD)
     signature.locator("button.primary").click()
     refusal.filter(has_text="Somebody acted on this case").wait_for()
     signature.locator("input[type=password]").fill(PASSWORD)
     signature.locator("button.primary").click()  # now knowing of it
     page.wait_for_selector(".signed-line >> text=Chronic myeloid leukaemia, Chronic phase")
+    page.wait_for_selector("[data-part=review] >> text=Second reader: Test Ben, Chronic myeloid leukaemia")
 
 
 def test_the_critical_loop_is_seen_everywhere_and_closed_with_read_back(send, open_page):
@@ -165,6 +168,9 @@ def test_the_critical_loop_is_seen_everywhere_and_closed_with_read_back(send, op
     alert = page.locator("[data-part=alerts]")
     alert.locator("text=1 critical case is not acknowledged").wait_for()
     until(page, "document.title.startsWith('(1 urgent)')")
+    assert (
+        page.locator("[aria-live]").inner_text() == "1 critical case is not acknowledged"
+    )  # for who hears it
     other = open_page("lab_lead")
     other.wait_for_selector("text=1 critical case is not acknowledged")
     alert.locator("a:has-text('HL-1')").click()
@@ -248,6 +254,16 @@ def test_what_is_written_outlives_a_conflict_and_an_ended_session(place, send, o
     refusal.filter(has_text="Test Lab Lead has this case").wait_for()
     page.reload()
     assert page.evaluate("Object.values(sessionStorage).includes('smudge cells')") is True
+    # It is kept for its writer, and for nobody who signs in after them.
+    lead.post("/api/v1/cases/ward/HL-1/release", json={}).raise_for_status()
+    for name, kept in (("ben", ""), ("haematologist", "smudge cells")):
+        desk.admit(page, "haematologist", name=name)
+        page.reload()
+        page.locator("button:has-text('Claim')").click()
+        form.locator("textarea").wait_for()
+        until(page, f"document.querySelector('form[action$=conclude] textarea').value === '{kept}'")
+        page.locator("button:has-text('Give back')").click()
+        page.wait_for_selector("text=Nobody has this case")
 
 
 def test_a_technician_looks_and_may_not_act(send, open_page):
@@ -273,3 +289,65 @@ def test_the_desk_is_readable_in_both_themes(send, open_page):
                 page.keyboard.press("c")
                 page.wait_for_selector("text=The case is yours")
             assert page.evaluate(LOW_CONTRAST) == [], (theme, path)
+
+
+def test_a_key_in_the_viewer_resolves_the_frame_that_is_shown_and_no_other(place, send, open_page):
+    desk, _far = place
+    first, second = send("CLL", number=2, decision="refer", reasons=("ood: unlike the training smears",))
+    page = open_page(name="anna", path="/cases/ward/HL-1")
+    page.locator(".picture").first.click()
+    page.wait_for_selector(f".detail form[data-resolve] input[value='{first}']", state="attached")
+    # The words of the next frame are slow: they come when the route is taken away.
+    page.route(f"**/fragments/frames/{second}", lambda _route: None)
+    page.keyboard.press("j")
+    page.wait_for_selector("[data-title]:has-text('Frame 2 of 2')")
+    until(page, "document.querySelector('.detail').textContent === ''")
+    page.keyboard.press("3")
+    page.unroute(f"**/fragments/frames/{second}")
+    form = page.locator(f".detail form[data-resolve]:has(input[value='{second}'])")
+    form.wait_for()
+    # What is being chosen stays, though the frame's card is drawn again: a colleague resolves it meanwhile.
+    page.keyboard.press("x")
+    colleague = desk.sign_in("lab_lead")
+    case = "/api/v1/cases/ward/HL-1"
+    colleague.post(f"{case}/resolve", json={"frame": second, "label": "ALL"}).raise_for_status()
+    page.wait_for_selector(f".frame[data-frame='{second}'] .marked >> text=lab-lead", state="attached")
+    page.wait_for_timeout(500)
+    assert form.locator("input[value=not_assessable]").is_checked()
+    page.keyboard.press("Enter")
+    form.locator("[data-kept]:has-text('Not assessable')").wait_for()
+    labels = {one["frame_id"]: one["label"] for one in colleague.get(f"{case}/review").json()["frames"]}
+    assert labels == {first: None, second: "not_assessable"}
+
+
+def test_what_is_left_to_resolve_is_walked_through_without_leaving_the_viewer(send, open_page):
+    send("CLL", number=4, decision="refer", reasons=("ood: unlike the training smears",))
+    page = open_page(path="/cases/ward/HL-1?show=unresolved")
+    page.locator(".picture").nth(1).click()
+    for number, key, left in ((2, "j", 3), (3, "j", 2), (4, "k", 1), (1, "j", 0)):
+        page.wait_for_selector(f"[data-title]:has-text('Frame {number} of 4')")
+        page.wait_for_selector(".detail form[data-resolve]")
+        page.keyboard.press("4")
+        until(page, f"document.querySelectorAll('.frame').length === {left}")
+        page.keyboard.press(key)
+    page.keyboard.press("Escape")
+    assert page.locator("[data-part=more] >> text=Nothing is left here").is_visible()
+    assert gate(page, "resolved").and_(page.locator(".met")).is_visible()
+
+
+def test_the_worklist_is_no_wider_than_the_window_and_paper_shows_a_comment_whole(place, send, open_page):
+    desk, _far = place
+    send("ALL", code="A-VERY-LONG-CODE-0123456789-ABCDEF-HL-01", number=3, frame_simulated=True)
+    send("CLL")
+    reader = desk.sign_in("haematologist")
+    case = "/api/v1/cases/ward/HL-1"
+    reader.post(f"{case}/claim", json={}).raise_for_status()
+    said = {"conclusion": "CLL", "comment": "smudge cells\n" * 60}
+    reader.post(f"{case}/conclude", json=said).raise_for_status()
+    page = open_page("lab_lead", name="annemarie-von-und-zu-hohenlohe", path="/?status=all")
+    for width in (820, 901, 1024, 1181, 1240, 1321, 1361, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.goto(f"{desk.url}/cases/ward/HL-1")
+    page.emulate_media(media="print")
+    assert page.locator(".comment").evaluate("one => one.scrollHeight - one.clientHeight") == 0

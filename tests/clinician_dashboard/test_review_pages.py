@@ -1,5 +1,7 @@
 """The review over HTTP: the same acts as forms and as JSON, refusals, hostile text, other people's sessions, the outbox."""
 
+from datetime import datetime
+
 from markupsafe import escape
 
 from broker_config.desk_messages import Alert, Review
@@ -198,6 +200,31 @@ def test_the_second_reader_does_not_see_the_first_ones_word(place, send):
     assert "Auer rods seen" in second.get("/cases/ward/HL-1").text
 
 
+def test_a_colleagues_class_for_a_frame_is_kept_from_who_reads_on_their_own(place, send):
+    desk, _far = place
+    send("AML")
+    (frame,) = send("AML", decision="refer", reasons=("ood: unlike the training smears",))
+    first, second, blind = (desk.sign_in("haematologist", name=name) for name in ("anna", "ben", "cleo"))
+    blind.post("/reading", data={"blind": "yes", "csrf": blind.headers["x-csrf-token"]})
+    do(first, "claim")
+    do(first, "conclude", conclusion="AML").raise_for_status()
+    do(first, "resolve", frame=frame, label="CLL").raise_for_status()
+
+    def told(client):
+        fact = next(one for one in review(client)["frames"] if one["frame_id"] == frame)
+        return {
+            "case": 'class="marked"' in client.get("/cases/ward/HL-1").text,
+            "viewer": "CLL, by anna" in client.get(f"/fragments/frames/{frame}").text,
+            "api": (fact["label"], fact["labelled_by"]) == ("CLL", "anna"),
+        }
+
+    assert set(told(first).values()) == {True}
+    assert [set(told(one).values()) for one in (second, blind)] == [{False}, {False}]
+    assert "Every referred frame is resolved" in second.get("/cases/ward/HL-1").text
+    do(second, "conclude", conclusion="AML").raise_for_status()
+    assert set(told(second).values()) == {True}
+
+
 def test_critical_cases_stand_on_every_page_and_in_the_metrics(place, send):
     desk, _far = place
     send("AML")
@@ -239,6 +266,11 @@ def test_an_alert_that_nobody_acknowledges_is_escalated_on_every_channel(
             far.send(frame, make.diagnosis(frame, "AML"))
             eventually(lambda: "escalated to you" in running.http.get("/fleet").text, what="the lead is told")
             assert "escalated to the lab lead" in running.sign_in("haematologist").get("/").text
+            told = running.http.get("/fragments/alerts").text
+            at = datetime.fromisoformat(review(running.http)["critical"]["escalated_at"])
+            assert (
+                f'datetime="{at.isoformat(timespec="milliseconds")}"' in told
+            )  # when it was escalated, not opened
             escalated = "hemolink_dashboard_critical_escalated_total 1.0"
             eventually(lambda: escalated in running.http.get("/metrics").text, what="it is counted")
             eventually(lambda: heard == ["open", "escalated"], what="and told over MQTT")

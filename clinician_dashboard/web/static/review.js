@@ -3,10 +3,12 @@
 import { announce, refreshSoon } from "./live.js";
 
 const token = () => document.querySelector("meta[name=csrf]")?.content ?? "";
+// A draft is its writer's: who signs in after them in the same window reads on their own, and signs their own words.
+const draftOf = (name) => `hemolink.draft.${document.body.dataset.user}.${name}`;
 const drafts = {
-  put(name, value) { try { sessionStorage.setItem(`hemolink.draft.${name}`, value); } catch { /* private window */ } },
-  get(name) { try { return sessionStorage.getItem(`hemolink.draft.${name}`); } catch { return null; } },
-  drop(name) { try { sessionStorage.removeItem(`hemolink.draft.${name}`); } catch { /* private window */ } },
+  put(name, value) { try { sessionStorage.setItem(draftOf(name), value); } catch { /* private window */ } },
+  get(name) { try { return sessionStorage.getItem(draftOf(name)); } catch { return null; } },
+  drop(name) { try { sessionStorage.removeItem(draftOf(name)); } catch { /* private window */ } },
 };
 
 const NOT_SENT = ["csrf", "back", "next"];
@@ -27,6 +29,17 @@ function refuse(form, sentence) {
   line.scrollIntoView({ block: "nearest" });
 }
 
+// What the page says of the gates; a refusal that names some of them goes when they have changed.
+const gates = () => document.querySelector("[data-part=gates]")?.textContent ?? "";
+
+function dropStale() {
+  for (const line of document.querySelectorAll("[data-refusal][data-gates]")) {
+    if (line.dataset.gates === gates()) continue;
+    line.hidden = true;
+    delete line.dataset.gates;
+  }
+}
+
 async function post(path, body) {
   const answer = await fetch(`/api/v1${path}`, {
     method: "POST",
@@ -40,12 +53,13 @@ async function act(form) {
   if (form.dataset.busy) return; // a second press while the first is on its way
   form.dataset.busy = "yes";
   const line = form.querySelector("[data-refusal]");
-  if (line) line.hidden = true;
+  if (line) { line.hidden = true; delete line.dataset.gates; }
   try {
     const { status, answer } = await post(new URL(form.action).pathname, bodyOf(form));
     if (status === 401) { document.dispatchEvent(new Event("session-ended")); return; } // what was written stays behind the cover
     if (status >= 400) {
       refuse(form, answer.error ?? "It was not done. Try again.");
+      if (line && answer.code === "not_ready") line.dataset.gates = gates();
       const secret = form.querySelector("input[type=password]");
       if (secret) { secret.value = ""; secret.focus(); }
       if (answer.code === "out_of_date") { // what changed is shown around the form; pressed again, it counts
@@ -108,12 +122,17 @@ function dress() {
       if (kept !== null && area.value !== kept && !form.dataset.dirty) { area.value = kept; form.dataset.dirty = "yes"; }
     }
   }
+  dropStale();
   title();
 }
 
-// The tab says it too.
+// The tab says it too; and who hears the page is told of each one that comes.
+let heard = null; // how many were told of
 function title() {
-  const unseen = Number(document.querySelector("[data-part=alerts]")?.dataset.unseen ?? 0);
+  const alerts = document.querySelector("[data-part=alerts]");
+  const unseen = Number(alerts?.dataset.unseen ?? 0);
+  if (heard !== null && unseen > heard) announce(alerts.querySelector("b").textContent);
+  heard = unseen;
   const plain = document.title.replace(/^\(\d+ urgent\) /, "");
   document.title = unseen ? `(${unseen} urgent) ${plain}` : plain;
 }
@@ -175,6 +194,7 @@ export function frameKey(key) {
   const chosen = key === "x" ? radios.at(-1) : radios[Number(key) - 1];
   if (!chosen) return false;
   chosen.checked = true;
+  form.dataset.dirty = "yes";
   const reason = form.querySelector("select[name=reason]");
   if (key === "x") { if (reason.value === "read") reason.value = "out_of_focus"; reason.focus(); } else { reason.value = "read"; form.requestSubmit(); }
   return true;

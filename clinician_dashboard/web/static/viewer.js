@@ -18,6 +18,7 @@ let shownOverlay = { on: true, opacity: 60 };
 let view = { x: 0, y: 0, zoom: 1 };
 let fitted = true;
 let asked = 0;
+let place = 0; // of the frame that is open, in the list; it may leave a list of what is still to be done
 const pointers = new Map();
 
 const find = (name) => dialog.querySelector(`[data-${name}]`);
@@ -106,6 +107,8 @@ function showPicture() {
 
 async function show(next) {
   card = next;
+  place = cardsOf().indexOf(card);
+  find("detail").replaceChildren(); // until its own words come: another frame's would be read, and resolved, in its place
   const { width, height } = size();
   const canvas = find("overlay");
   canvas.width = OVERLAY_WIDTH;
@@ -129,8 +132,11 @@ async function tell() {
   const detail = find("detail");
   try {
     const answer = await fetch(`/fragments/frames/${card.dataset.frame}`);
+    if (answer.status === 401) document.dispatchEvent(new Event("session-ended"));
+    if (!answer.ok) throw new Error(answer.statusText);
     const html = await answer.text();
     if (number !== asked) return; // another frame was asked for meanwhile
+    if (detail.querySelector("form[data-dirty], form[data-busy]")) return; // somebody chooses a class there
     const fresh = new DOMParser().parseFromString(html, "text/html");
     detail.replaceChildren(...fresh.body.childNodes);
   } catch {
@@ -141,15 +147,20 @@ async function tell() {
 async function step(by) {
   const all = cardsOf();
   const here = all.findIndex((one) => one.dataset.frame === card.dataset.frame);
-  if (here >= 0 && all[here + by]) show(all[here + by]);
+  // Where it has left the list meanwhile, since it is seen or resolved, the next one has taken its place.
+  const next = here >= 0 ? here + by : by > 0 ? place : place - 1;
+  if (all[next]) show(all[next]);
   else if (await turnPage(by)) show(cardsOf().at(by > 0 ? 0 : -1));
 }
 
-// After the page was updated: the frame that is open may have been answered meanwhile. Zoom and place stay.
+// After the page was updated: the frame that is open may have been answered meanwhile. Zoom and place stay, and so does a
+// class that somebody is choosing.
 export function followCard() {
   if (!viewerIsOpen()) return;
   const now = cardsOf().find((one) => one.dataset.frame === card.dataset.frame);
-  if (!now || now === card) return;
+  if (!now) return;
+  place = cardsOf().indexOf(now);
+  if (now === card) return;
   card = now;
   redrawViewer(shownOverlay);
   tell();
@@ -212,8 +223,9 @@ function prepare() {
   });
   dialog.addEventListener("close", () => {
     tiles.close();
-    const here = document.querySelector(`.frame[data-frame="${CSS.escape(card.dataset.frame)}"] .picture`);
-    here?.focus();
+    const all = cardsOf();
+    const here = all.find((one) => one.dataset.frame === card.dataset.frame) ?? all[place] ?? all.at(-1);
+    here?.querySelector(".picture").focus();
   });
   new ResizeObserver(() => { if (viewerIsOpen()) (fitted ? fit() : apply()); }).observe(stage);
 }
