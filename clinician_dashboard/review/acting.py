@@ -57,20 +57,8 @@ class Acting:
         return self.facts.review
 
     def expect(self, revision: int | None) -> None:
-        """Make sure that the page on which the person acted shows the present state.
-
-        Args:
-            revision: The review's revision that it showed; none from a client that does not say.
-
-        Raises:
-            OutOfDate: If something was done since.
-        """
-        if revision is not None and revision != self.review.revision:
-            raise OutOfDate(
-                "Somebody acted on this case since your page was made, so nothing was saved. Look at what changed, then do it "
-                "again; what you wrote is still in the form.",
-                revision=self.review.revision,
-            )
+        """Make sure that the page on which the person acted shows the present state; see `expect`."""
+        expect(self.facts, revision)
 
     def changed(self, action: str, **details: Any) -> None:
         """Count the review's revision up, and write the act into the audit."""
@@ -107,6 +95,24 @@ class Acting:
         said = facts.opinions_of(self.session, self.case.id, round_=self.review.signed_version + 1)
         suspects = suspects_acute(facts.readings(said), signed=self.review.signed_conclusion)
         return note_suspicion(self.case, suspects=suspects, at=self.at)
+
+
+def expect(found: ReviewFacts, revision: int | None) -> None:
+    """Make sure that a page shows the present state of a case.
+
+    Args:
+        found: The case.
+        revision: The review's revision that the page showed; none from a client that does not say.
+
+    Raises:
+        OutOfDate: If something was done since.
+    """
+    if revision is not None and revision != found.review.revision:
+        raise OutOfDate(
+            "Somebody acted on this case since your page was made, so nothing was saved. Look at what changed, then do it "
+            "again; what you wrote is still in the form.",
+            revision=found.review.revision,
+        )
 
 
 def show(case: CaseRow, review: ReviewRow, *, at: datetime) -> None:

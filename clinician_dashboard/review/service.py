@@ -17,7 +17,7 @@ from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.tables import CaseRow
 from clinician_dashboard.record.writer import Follower
 from clinician_dashboard.review import blind, claims, critical, facts, patients, reading, signing
-from clinician_dashboard.review.acting import Acting, allowed
+from clinician_dashboard.review.acting import Acting, allowed, expect
 from clinician_dashboard.review.conclusions import words_of
 from clinician_dashboard.review.critical import Call, OpenAlert
 from clinician_dashboard.review.errors import NotAllowed
@@ -158,7 +158,8 @@ class ReviewDesk:
         """Sign the case, or amend what was signed, after asking for the password again.
 
         Raises:
-            NotReady: If a gate is not met; the password is then not asked.
+            OutOfDate: If something was done since the page was made; the password is then not asked.
+            NotReady: If a gate is not met; the same.
         """
         allowed(actor, "cases.sign")
         if actor.user_id is None:
@@ -166,6 +167,7 @@ class ReviewDesk:
         at = self._clock()
         with self._record.snapshot() as session:
             before = facts.read(session, site, code, at=at)
+        expect(before, revision)  # first: what stands against a signature now may be that somebody has signed
         signing.check(before, before.gates(actor, at=at, amend_reason=amend_reason), warned=warned)
         self._confirm(actor, password)  # slow on purpose, and so outside the transaction
         with self._act(actor, site, code, "cases.sign", revision) as act:

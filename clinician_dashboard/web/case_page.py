@@ -87,6 +87,7 @@ def frame_detail(context: Context, actor: Actor, frame_id: str) -> dict[str, Any
     if hidden:
         card = blinded(card)
     diagnosis = card.diagnosis
+    alone = bool(context.review.alone_cases(actor, [frame.case]))
     fact = next((one for one in facts.frames if one.frame_id == frame_id), None)
     return {
         "card": card,
@@ -102,7 +103,7 @@ def frame_detail(context: Context, actor: Actor, frame_id: str) -> dict[str, Any
         "hidden": hidden,
         "fact": fact,
         "labelled": fact is not None
-        and told(fact, actor.name, apart=reads_apart(actor, facts, hidden=hidden)),
+        and told(fact, actor.name, apart=reads_apart(actor, facts, hidden=hidden, alone=alone)),
         "stopped": diagnosis is not None and diagnosis.weights_sha256 in context.models.stopped(),
         "reader": actor.may("cases.review"),
     }

@@ -15,6 +15,7 @@ from clinician_dashboard.web import views
 from clinician_dashboard.web.context import Context
 from clinician_dashboard.web.pages import Pages
 from clinician_dashboard.web.review_panel import blinded
+from clinician_dashboard.web.worklist_page import STATUS_CHIPS
 
 STRIP = 48
 FrameId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$"), Query()]
@@ -94,6 +95,7 @@ def _shown(context: Context, panes: Sequence[Pane], *, left: str, right: str) ->
             (prior, context.reader.latest_frames([prior.id], each=1).get(prior.id, []))
             for prior in context.reader.priors(panes[1].case)
         ],
+        "status_words": STATUS_CHIPS,
         "needed": context.reader.needing_a_person(),
         "simulated": any(pane.case.simulated for pane in panes),
     }

@@ -206,12 +206,13 @@ class ReviewPanel:
         return f"{viewed}{label or ''}{'h' if self.hidden else ''}"
 
 
-def reads_apart(actor: Actor, facts: ReviewFacts, *, hidden: bool) -> bool:
+def reads_apart(actor: Actor, facts: ReviewFacts, *, hidden: bool, alone: bool) -> bool:
     """Return whether other readers' words are kept from ``actor``.
 
-    They read blind, or may be the second reader, who sees the first one's word after giving their own.
+    They read blind and have not spoken, or not concluded while another suspects acute leukaemia (``alone``); or they may be the
+    second reader, who sees the first one's word after giving their own.
     """
-    if hidden:
+    if hidden or alone:
         return True
     if not actor.may("cases.review") or facts.own(actor.name) is not None:
         return False
@@ -237,7 +238,7 @@ def review_panel(desk: ReviewDesk, actor: Actor, site: str, code: str) -> Review
     own = facts.own(actor.name)
     hidden = desk.hidden(actor, facts)
     alone = bool(desk.alone_cases(actor, [facts.case]))
-    apart = reads_apart(actor, facts, hidden=hidden)
+    apart = reads_apart(actor, facts, hidden=hidden, alone=alone)
     seen = [one for one in facts.of_round if not apart or one.reader == actor.name]
     return ReviewPanel(
         facts=facts,

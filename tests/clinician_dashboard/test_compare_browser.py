@@ -3,6 +3,7 @@
 import pytest
 
 from tests.clinician_dashboard.desk.maker import WEIGHTS
+from tests.clinician_dashboard.desk.people import PASSWORD
 
 pytestmark = pytest.mark.browser
 
@@ -52,3 +53,35 @@ def test_two_smears_of_a_patient_side_by_side(place, make, another, page, eventu
     same = [float(one.rpartition("scale(")[2].rstrip(")")) for one in page.evaluate(SHOWN)]
     assert same[0] == pytest.approx(same[1], rel=1e-3)
     assert complaints == []
+
+
+def test_a_lost_image_and_the_state_of_an_earlier_smear_are_told_in_words(
+    place, make, page, eventually, tmp_path
+):
+    desk, far = place
+    earlier, now = make.frame("HL-1"), make.frame("HL-2")
+    far.send(earlier, make.diagnosis(earlier, "CLL"), now, make.diagnosis(now, "CLL"))
+    eventually(lambda: desk.summary()["recorded"] == 2)
+    client = desk.sign_in("haematologist")
+
+    def act(verb, *, code="HL-1", **body):
+        client.post(f"/api/v1/cases/ward/{code}/{verb}", json=body).raise_for_status()
+
+    for code in ("HL-1", "HL-2"):
+        act("patient", code=code, patient_code="P-1")
+    act("claim")
+    act("view", frames=[earlier.frame_id])
+    act("conclude", conclusion="CLL")
+    act("sign", password=PASSWORD)
+    later = make.frame("HL-1")
+    far.send(later, make.diagnosis(later, "CLL"))
+    eventually(lambda: desk.summary()["recorded"] == 3)
+    next((tmp_path / "desk").rglob(earlier.image_sha256)).unlink()
+    desk.admit(page)
+    page.goto(f"{desk.url}/compare?left={earlier.frame_id}&right={now.frame_id}")
+    assert "2 frames, amend needed" in page.locator(".priors").inner_text()
+    lost, there = page.locator("[data-side=left]"), page.locator("[data-side=right]")
+    lost.locator("text=The image of this frame cannot be shown").wait_for()
+    assert lost.locator("[data-scale]").is_hidden()
+    there.locator("[data-scale]").wait_for()
+    assert there.locator(".lost").is_hidden()

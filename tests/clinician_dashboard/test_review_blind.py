@@ -89,6 +89,23 @@ def test_a_readers_suspicion_is_told_on_every_channel_and_kept_from_a_blind_seco
     assert "raised by a reader" in ben.get("/cases/ward/HL-1").text
 
 
+def test_a_blind_readers_impression_waits_for_the_conclusion_of_another_blind_reader(place, send):
+    desk, _far = place
+    send("CLL")
+    anna, ben = blind(desk, "anna"), blind(desk, "ben")
+    do(anna, "impression", conclusion="AML", comment="Auer rods seen").raise_for_status()
+    do(ben, "impression", conclusion="CLL").raise_for_status()
+    shown = ben.get("/cases/ward/HL-1").text
+    assert "AI preliminary result" in shown
+    assert "Auer rods seen" not in shown
+    assert "The first reader has concluded" not in shown
+    told = ben.get("/api/v1/cases/ward/HL-1/review").json()["opinions"]
+    assert [one["reader"] for one in told] == ["ben"]
+    do(ben, "claim").raise_for_status()
+    do(ben, "conclude", conclusion="CLL").raise_for_status()
+    assert "Auer rods seen" in ben.get("/cases/ward/HL-1").text
+
+
 def test_the_list_of_a_blind_reader_is_by_arrival_and_no_filter_tells(place, send):
     desk, _far = place
     send("healthy", code="HL-1")

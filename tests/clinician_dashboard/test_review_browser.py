@@ -351,3 +351,29 @@ def test_the_worklist_is_no_wider_than_the_window_and_paper_shows_a_comment_whol
     page.goto(f"{desk.url}/cases/ward/HL-1")
     page.emulate_media(media="print")
     assert page.locator(".comment").evaluate("one => one.scrollHeight - one.clientHeight") == 0
+
+
+def test_a_frame_whose_image_is_lost_says_so_and_shows_no_map_over_nothing(place, send, open_page, tmp_path):
+    desk, _far = place
+    (lost,) = send("AML")
+    send("AML")
+    sha256 = desk.http.get(f"/api/v1/frames/{lost}").raise_for_status().json()["image_sha256"]
+    next((tmp_path / "desk").rglob(sha256)).unlink()
+    page = open_page(path="/cases/ward/HL-1")
+    card = page.locator(f".frame[data-frame='{lost}']")
+    card.locator("text=The image cannot be shown").wait_for()
+    assert (
+        card.locator("canvas, .scale-text").evaluate_all("all => all.some(one => one.checkVisibility())")
+        is False
+    )
+    drawn = """() => { const canvas = document.querySelector('.viewer [data-overlay]');
+      return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean); }"""
+    card.locator(".picture").click()
+    said = page.locator(".viewer [data-lost]")
+    said.filter(has_text="The image of this frame cannot be shown").wait_for()
+    assert page.evaluate(drawn) is False
+    assert page.locator(".viewer [data-scale]").is_hidden()
+    page.keyboard.press("j")  # the next one has its image
+    until(page, drawn)
+    assert said.inner_text() == ""
+    assert page.locator(".viewer [data-scale]").is_visible()

@@ -137,6 +137,18 @@ def test_a_page_that_is_out_of_date_changes_nothing(place):
     assert place.rows(OpinionRow) == []
 
 
+def test_who_signs_what_was_signed_meanwhile_is_told_that_somebody_acted(place):
+    (frame,) = place.send("CLL")
+    place.desk.claim(ANNA, *WARD)
+    place.desk.view(ANNA, *WARD, [frame])
+    place.desk.conclude(ANNA, *WARD, Word("CLL"))
+    seen = place.facts().review.revision  # by two windows that are both ready to sign
+    place.desk.sign(ANNA, *WARD, password="right", revision=seen)
+    with pytest.raises(OutOfDate, match="Somebody acted on this case"):
+        place.desk.sign(ANNA, *WARD, password="right", revision=seen)
+    assert place.facts().review.signed_version == 1
+
+
 def test_what_cannot_be_used_is_said_and_not_kept(place):
     frames = place.send("CLL")
     place.desk.claim(ANNA, *WARD)

@@ -12,7 +12,7 @@ const failed = (image) => image.classList.add("failed");
 document.addEventListener("error", (event) => { if (event.target.matches?.("img")) failed(event.target); }, true);
 document.addEventListener("load", (event) => { if (event.target.matches?.("img")) event.target.classList.remove("failed"); }, true);
 for (const image of document.images) {
-  if (image.currentSrc && image.complete && !image.naturalWidth && image.loading !== "lazy") failed(image);
+  if (image.currentSrc && image.complete && !image.naturalWidth) failed(image);
 }
 
 startClocks();

@@ -6,6 +6,7 @@ const SCALE_UM = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 const SCALE_WIDEST_PX = 150;
 const MOST_ZOOM = 16;
 const OVERLAY_WIDTH = 448;
+const LOST = "The image of this frame cannot be shown: it is lost or damaged, or the dashboard does not answer.";
 
 let dialog = null;
 let stage = null;
@@ -25,6 +26,7 @@ const find = (name) => dialog.querySelector(`[data-${name}]`);
 const size = () => ({ width: Number(card.dataset.width), height: Number(card.dataset.height) });
 
 const isTiled = () => "tiled" in card.dataset;
+const isLost = () => find("lost").textContent !== "";
 
 export const viewerIsOpen = () => dialog?.open ?? false;
 
@@ -52,8 +54,8 @@ function apply() {
 function drawScale() {
   const um = Number(card.dataset.um);
   const box = find("scale");
-  box.hidden = !um;
-  if (!um) return;
+  box.hidden = !um || isLost();
+  if (box.hidden) return;
   const pixelsPerUm = view.zoom / um;
   const length = SCALE_UM.findLast((one) => one * pixelsPerUm <= SCALE_WIDEST_PX) ?? SCALE_UM[0];
   find("scale-line").style.width = `${length * pixelsPerUm}px`;
@@ -87,8 +89,15 @@ export function redrawViewer(overlay) {
   const canvas = find("overlay");
   const grid = readGrid(card.dataset.grid);
   canvas.style.opacity = String(overlay.opacity / 100);
-  if (overlay.on && grid) draw(canvas, grid);
+  if (overlay.on && grid && !isLost()) draw(canvas, grid);
   else clear(canvas);
+}
+
+// Where there is no image, nothing is laid over it, and it is said.
+function tellLost(lost) {
+  find("lost").textContent = lost ? LOST : "";
+  redrawViewer(shownOverlay);
+  drawScale();
 }
 
 // A small frame is one image; a large one is drawn from tiles, over the thumbnail that is there already.
@@ -98,9 +107,12 @@ function showPicture() {
   image.hidden = isTiled();
   if (isTiled()) {
     image.removeAttribute("src");
-    tiles.open({ id, ...size(), preview: card.querySelector("img") });
+    const preview = card.querySelector("img");
+    tiles.open({ id, ...size(), preview });
+    tellLost(preview.classList.contains("failed"));
   } else {
     tiles.close();
+    tellLost(false); // until it fails
     image.src = `/api/v1/frames/${id}/image`;
   }
 }
@@ -192,6 +204,7 @@ function prepare() {
   stage = find("stage");
   plane = find("plane");
   tiles = new Tiles(find("tiles"));
+  for (const kind of ["load", "error"]) find("image").addEventListener(kind, () => isTiled() || tellLost(kind === "error"));
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
     const box = stage.getBoundingClientRect();
