@@ -144,7 +144,9 @@ def test_a_cut_between_frame_and_diagnosis_loses_nothing(mosquitto_broker, fakes
             assert running.model.entered.wait(10)
             before = running.worker._session.connections
             proxy.cut()
-            until(lambda: running.worker._session.connections > before)  # away for too short a time to be seen
+            until(
+                lambda: running.worker._session.connections > before
+            )  # away for too short a time to be seen
             running.model.gate.set()
             far.wait(lambda: "diagnosed" in far.statuses(frame))
             # The acknowledgement came too late for its connection, and the worker goes on.
