@@ -223,6 +223,19 @@ def test_an_amendment_and_an_old_case_wait_for_another_reader_until_there_is_one
     assert place.desk.waiting(LEAD) == []
 
 
+def test_two_who_agree_on_acute_leukaemia_after_all_outweigh_the_third(place):
+    place.send("CLL")
+    place.desk.claim(ANNA, *WARD)
+    place.desk.conclude(ANNA, *WARD, Word("CML", reason="maturation"))
+    place.desk.conclude(BEN, *WARD, Word("CLL"))
+    assert place.desk.conclude(LEAD, *WARD, Word("CLL")) == "adjudication"
+    place.desk.conclude(ANNA, *WARD, Word("AML", reason="maturation"))
+    assert place.facts().case.urgency == "high"  # the third has decided between two who differ
+    place.desk.conclude(BEN, *WARD, Word("AML", reason="maturation"))
+    assert place.facts().standing.conclusion == "AML"
+    assert place.facts().case.urgency == "critical"
+
+
 def test_a_signed_version_is_amended_and_never_overwritten(anywhere):
     place = anywhere
     frames = place.send("CLL")
