@@ -99,7 +99,7 @@ class FrameStore:
         Args:
             fractions: Shares of the groups for train, calibration and test.
             seed: Of the shuffle.
-            leave_out: Sources whose frames go to no part.
+            leave_out: Sources whose frames go to no part, nor frames of other sources in a group with one of them.
 
         Raises:
             DatasetError: If there is no such source, or what is left cannot be split.
@@ -110,7 +110,9 @@ class FrameStore:
                 f"no frame comes from {', '.join(strange)}: the sources are {', '.join(sorted(set(self.sources)))}"
             )
         sources = self.sources
-        kept = np.flatnonzero(~np.isin(sources, list(leave_out)) & (self.labels >= 0))
+        # A copy that another source has would bring the source that is left out back in.
+        seen = np.unique(self.groups[np.isin(sources, list(leave_out))])
+        kept = np.flatnonzero(~np.isin(self.groups, seen) & (self.labels >= 0))
         if not len(kept):
             raise DatasetError("no frame is left to train on: leave fewer sources out")
         parts = split_by_group(

@@ -20,7 +20,7 @@ from clinician_dashboard.access.sessions import Identity, Sessions
 from clinician_dashboard.access.settings import SignInSettings
 from clinician_dashboard.access.store import Store
 from clinician_dashboard.access.tables import UserRow
-from clinician_dashboard.access.throttle import FORGOTTEN_AFTER_S, Throttle
+from clinician_dashboard.access.throttle import CONFIRMING, FORGOTTEN_AFTER_S, Throttle
 from clinician_dashboard.access.tokens import Tokens
 from clinician_dashboard.access.users import Users, fold
 from clinician_dashboard.audit.tables import AuditRow
@@ -181,16 +181,16 @@ class Access:
         """
         if actor.user_id is None:
             raise PasswordRefused("This needs a person with a password: an integration's token cannot sign.")
-        failures = self.throttle.begin(actor.name, "confirm")
+        failures = self.throttle.begin(actor.name, CONFIRMING)
         user = self.users.get(actor.user_id)
         if user.password_hash is None:
             raise PasswordRefused(
                 "Signing asks for a password, and you have none yet: choose one on the page 'Your account'."
             )
         if not user.active or not matches(password, user.password_hash):
-            self._note_failure(user, "confirm", failures, by=actor)
+            self._note_failure(user, CONFIRMING, failures, by=actor)
             raise PasswordRefused("The password is wrong.")
-        self.throttle.succeeded(actor.name, "confirm")
+        self.throttle.succeeded(actor.name, CONFIRMING)
 
     def _note_failure(
         self, user: UserRow | None, address: str, failures: int, *, by: Actor = _STRANGER

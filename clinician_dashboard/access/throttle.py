@@ -1,7 +1,8 @@
 """How often sign-in may be tried: a few wrong passwords are free, then each costs twice the wait of the one before.
 
 Counted by login and address together, by address, and by login from everywhere. The last is lenient, since it lets a
-stranger keep somebody out. Memory is bounded; whoever falls out of it has not tried for longer than the others.
+stranger keep somebody out. Who is signed in and gives the password again has no address: one reader's mistakes keep no other
+from signing. Memory is bounded; whoever falls out of it has not tried for longer than the others.
 """
 
 import ipaddress
@@ -16,6 +17,8 @@ from clinician_dashboard.access.errors import TooManyTries
 
 MAX_KEYS: Final = 20_000
 FORGOTTEN_AFTER_S: Final = 3600.0
+CONFIRMING: Final = "confirm"
+"""In the place of an address: of somebody who is signed in."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,11 @@ class Throttle:
         with self._lock:
             keys = [key for key, _ in _keys(account, address)]
             self._counts.pop(keys[0], None)
-            for key, (_, rule) in zip(keys[1:], _keys(account, address)[1:], strict=True):
+            for key in keys[1:]:
                 if (count := self._counts.get(key)) is not None:
                     count.failures -= 1
-                    if rule.wait_s(count.failures) == 0:
-                        count.until = 0.0
+                    # The wait before was over when this try began; its own is nobody's.
+                    count.until = 0.0
 
     def _add(self, account: str, address: str, times: int, at: float) -> int:
         failures = []
@@ -116,11 +119,8 @@ class Throttle:
 
 def _keys(account: str, address: str) -> tuple[tuple[tuple[str, str], Rule], ...]:
     network = _network(address)
-    return (
-        (("both", f"{network} {account}"), BOTH),
-        (("address", network), ADDRESS),
-        (("account", account), ACCOUNT),
-    )
+    both, own = (("both", f"{network} {account}"), BOTH), (("account", account), ACCOUNT)
+    return (both, own) if address == CONFIRMING else (both, (("address", network), ADDRESS), own)
 
 
 def _network(address: str) -> str:

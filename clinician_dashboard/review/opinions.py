@@ -6,8 +6,8 @@ The rule
     3. A second reading is needed where the case is critical (the model suspects acute leukaemia, or a reader concludes it),
        or where the first reader differs from a model that answered.
     4. What a reader has seen counts at once, a blind reader's first impression too: the case is critical while the latest word of
-       any reader of the round is acute leukaemia. Once a third reader has decided, their word alone counts. While nobody has
-       read anew, what was signed last counts.
+       any reader of the round is acute leukaemia. Once a third reader has decided, their word alone counts, as long as the
+       first two differ. While nobody has read anew, what was signed last counts.
     5. Two readers agree if they name the same conclusion; finer labels may differ.
     6. Where they do not, one of the two may change their mind; otherwise a third reader who is neither decides.
 """
@@ -116,9 +116,9 @@ def suspects_acute(readings: Sequence[Reading], *, signed: str | None = None) ->
     """
     if not readings:
         return signed is not None and is_acute(signed)
-    decided = [one for one in readings if one.stage == "adjudication"]
-    if decided:
-        return is_acute(decided[-1].conclusion)
+    standing = stand(readings, critical=False)
+    if standing.disagree and standing.adjudication is not None:
+        return is_acute(standing.adjudication.conclusion)
     latest = {one.reader: one for one in readings}
     return any(is_acute(one.conclusion) for one in latest.values())
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import or_, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from clinician_dashboard.record.tables import CaseRow
@@ -36,11 +36,18 @@ class Waiting:
 
 def waiting_for_a_reader(session: Session) -> Sequence[Waiting]:
     """Return the cases that wait for another reader, critical ones first, then the longest wait; at most 200 are looked at."""
+    # An amendment waits like a first reading, whether or not anybody has claimed it.
+    amended = select(OpinionRow.case_id).where(OpinionRow.round > 1)
+    concluded = exists().where(
+        OpinionRow.case_id == ReviewRow.case_id,
+        OpinionRow.round == ReviewRow.signed_version + 1,
+        OpinionRow.stage != "impression",
+    )
     under_way = session.execute(
         select(CaseRow, ReviewRow)
         .join(ReviewRow, ReviewRow.case_id == CaseRow.id)
-        .where(or_(ReviewRow.status == "preliminary", ReviewRow.claimed_by.is_not(None)))
-        .order_by(ReviewRow.changed_at.desc())
+        .where(or_(ReviewRow.status == "preliminary", ReviewRow.case_id.in_(amended)), concluded)
+        .order_by(CaseRow.urgency_rank, ReviewRow.changed_at.desc())
         .limit(MOST)
     ).all()
     said: dict[int, list[OpinionRow]] = {}

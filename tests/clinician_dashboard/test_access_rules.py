@@ -139,6 +139,26 @@ def test_an_address_and_an_account_are_counted_too_and_an_ipv6_network_is_one():
         throttle.begin("ada", "198.51.100.2")
 
 
+def test_one_readers_mistakes_keep_no_other_from_signing_and_a_right_password_costs_nobody_a_wait(access):
+    at = [0.0]
+    access.throttle = Throttle(lambda: at[0])
+    ada, ben = (
+        Actor(name, "haematologist", user_id=made(access, name, password=PASSWORD).id)
+        for name in ("ada", "ben")
+    )
+    for _ in range(ADDRESS.free + 2):
+        with pytest.raises(PasswordRefused):
+            access.confirm_password(ada, "wrong")
+        at[0] += BOTH.longest_s
+    access.confirm_password(ben, PASSWORD)
+
+    for number in range(ADDRESS.free + 2):  # of one clinic, which comes from one address
+        access.throttle.begin(f"user{number}", "192.0.2.1")
+        at[0] += ADDRESS.longest_s / 10
+    for login in ("ada", "ben"):
+        access.sign_in(login, PASSWORD, address="192.0.2.1", agent="")
+
+
 def test_many_tries_at_once_are_not_all_free_and_memory_is_bounded():
     throttle = Throttle(lambda: 0.0)
     let = []

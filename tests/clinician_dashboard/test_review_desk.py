@@ -19,6 +19,7 @@ from clinician_dashboard.review.errors import (
 from clinician_dashboard.review.reading import Word
 from clinician_dashboard.review.signed import canonical_sha256
 from clinician_dashboard.review.tables import OpinionRow, SignedVersionRow
+from clinician_dashboard.review.waiting import MOST
 from tests.clinician_dashboard.desk.reviewing import (
     ANNA,
     BEN,
@@ -213,6 +214,38 @@ def test_who_differs_needs_a_second_reader_and_two_who_differ_a_third(place):
     assert [one.stage for one in made.readings] == ["first", "second", "adjudication"]
     with pytest.raises(NotReady):
         place.desk.sign(BEN, *WARD, password="right")
+
+
+def test_an_amendment_and_an_old_case_wait_for_another_reader_until_there_is_one(anywhere):
+    place = anywhere
+    place.read_and_sign(frames=place.send("CLL"))
+    assert place.desk.waiting(BEN) == []
+    place.desk.claim(ANNA, *WARD)
+    place.desk.conclude(ANNA, *WARD, Word("CML", reason="maturation"))
+    place.later(minutes=45)
+    place.watch.look()
+    assert place.facts().review.claimed_by is None
+    for number in range(MOST):  # looked at since, and concluded by nobody
+        site, code = "ward", f"HL-{number + 2}"
+        place.send("CLL", case=code)
+        place.desk.claim(ANNA, site, code)
+        place.desk.release(ANNA, site, code)
+    assert [(one.case.code, one.place) for one in place.desk.waiting(BEN)] == [("HL-1", "second")]
+    assert place.desk.conclude(BEN, *WARD, Word("CML", reason="maturation")) == "second"
+    assert place.desk.waiting(LEAD) == []
+
+
+def test_two_who_agree_on_acute_leukaemia_after_all_outweigh_the_third(place):
+    place.send("CLL")
+    place.desk.claim(ANNA, *WARD)
+    place.desk.conclude(ANNA, *WARD, Word("CML", reason="maturation"))
+    place.desk.conclude(BEN, *WARD, Word("CLL"))
+    assert place.desk.conclude(LEAD, *WARD, Word("CLL")) == "adjudication"
+    place.desk.conclude(ANNA, *WARD, Word("AML", reason="maturation"))
+    assert place.facts().case.urgency == "high"  # the third has decided between two who differ
+    place.desk.conclude(BEN, *WARD, Word("AML", reason="maturation"))
+    assert place.facts().standing.conclusion == "AML"
+    assert place.facts().case.urgency == "critical"
 
 
 def test_a_signed_version_is_amended_and_never_overwritten(anywhere):

@@ -95,6 +95,23 @@ def test_a_split_deals_whole_groups_in_every_class():
     assert not set(groups[split.train]) & set(groups[split.test])
 
 
+def test_a_source_that_is_left_out_does_not_come_back_by_a_copy_that_another_has(write_manifest, tmp_path):
+    rng = np.random.default_rng(5)
+    told = []
+    for number in range(16):
+        label, source = ("healthy", "AML")[number % 2], "north" if number < 12 else "south"
+        data = cv2.imencode(".png", rng.integers(0, 255, (48, 64, 3), np.uint8))[1].tobytes()
+        if number >= 14:  # south's last two are north's first two
+            data = (tmp_path / f"{number - 14}.png").read_bytes()
+        (tmp_path / f"{number}.png").write_bytes(data)
+        told.append((f"{number}.png", label, f"p{number}", source, hashlib.sha256(data).hexdigest()))
+    rows = read_manifest(write_manifest(told, columns=("path", "label", "patient", "source", "sha256")))
+    store = FrameStore.from_manifest(rows, tmp_path / "store", preprocessing=Preprocessing())
+    split = store.split(fractions=(0.6, 0.2, 0.2), seed=0, leave_out=("south",))
+    used = np.concatenate([split.train, split.calibration, split.test])
+    assert sorted(used.tolist()) == list(range(2, 12))
+
+
 def test_a_split_that_divides_a_patient_is_refused(store, tmp_path):
     halves = Split(np.array([0, 2]), np.array([1]), np.array([3]))
     with pytest.raises(DatasetError, match="divides patient group 7 between train and calibration"):
