@@ -17,7 +17,7 @@ from broker_config.fleet_messages import MOST_STOPS, FleetStops, ModelStop
 from broker_config.messages import now
 from clinician_dashboard import audit
 from clinician_dashboard.access.roles import Actor
-from clinician_dashboard.errors import DashboardError
+from clinician_dashboard.errors import DashboardError, RecordError
 from clinician_dashboard.outbox import enqueue
 from clinician_dashboard.record.case_summary import apply_result, stopped_models
 from clinician_dashboard.record.database import Record
@@ -181,7 +181,7 @@ class ModelStops:
                 self._tell_again()
                 while not self._stopping and self._step():
                     pass
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, RecordError) as error:  # another may have the writer's lock for a while
                 logger.warning("cases could not follow a stopped model, trying again: %s", error)
                 self._rung.wait(_RETRY_S)
                 self._rung.set()

@@ -20,6 +20,7 @@ from clinician_dashboard import audit
 from clinician_dashboard.access.roles import Actor
 from clinician_dashboard.access.store import Store
 from clinician_dashboard.access.tables import SessionRow, TokenRow
+from clinician_dashboard.errors import RecordError
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Notebook:
 
         Raises:
             SQLAlchemyError: If the database refuses; it is kept for the next time.
+            RecordInUse: If another has the writer's lock; likewise.
         """
         with self._lock:
             looks, lost = self._looks[:], self._lost
@@ -149,5 +151,5 @@ class Notebook:
     def _try(self) -> None:
         try:
             self.write()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, RecordError) as error:  # another may have the writer's lock for a while
             logger.warning("who looked at what is written later: %s", error)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from broker_config.delivery import DELIVERY, Publication, publication
 from broker_config.errors import PayloadTooLarge, PublishRefused, SessionError, TopicError
 from broker_config.topics import Topics
+from clinician_dashboard.errors import RecordError
 from clinician_dashboard.outbox.tables import OutboxRow
 from clinician_dashboard.record.database import Record
 
@@ -117,7 +118,7 @@ class OutboxSender:
                             )
                 if len(sent) < len(rows):
                     return False
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, RecordError) as error:  # another may have the writer's lock for a while
             logger.warning("the outbox could not be read or emptied, trying again: %s", error)
             return False
         return True

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from clinician_dashboard.access.door import Door
 from clinician_dashboard.access.web import anybody, check_routes, open_paths
+from clinician_dashboard.errors import RecordError
 from clinician_dashboard.record.faults import unreadable as unreadable_sentence
 from clinician_dashboard.web.access_routes import access_router, sign_in_page
 from clinician_dashboard.web.api import ERRORS, api_router
@@ -112,6 +113,11 @@ def _add_errors(app: FastAPI, pages: Pages) -> None:
     def unreadable(request: Request, error: SQLAlchemyError) -> Response:
         logger.error("the record could not be read: %s", error)
         return answer(request, 503, unreadable_sentence(error))
+
+    @app.exception_handler(RecordError)
+    def in_use(request: Request, error: RecordError) -> Response:
+        logger.error("the record could not be written: %s", error)
+        return answer(request, 503, f"Nothing was done: {error}")
 
     @app.exception_handler(Exception)
     def fault(request: Request, error: Exception) -> Response:

@@ -11,16 +11,18 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from broker_config.authority import make_certificates
 from broker_config.errors import SettingsError
-from broker_config.fleet_messages import WorkerState
+from broker_config.fleet_messages import FleetStops, WorkerState
 from broker_config.messages import LARGEST_COUNT, ModelIdentity, Quality
 from broker_config.settings import load_settings, parse_settings
 from clinician_dashboard.commands import dashboard
 from clinician_dashboard.errors import RecordError, RecordInUse
+from clinician_dashboard.outbox import enqueue
 from clinician_dashboard.record import Record, RecordReader, RecordWriter, engines
 from clinician_dashboard.record.faults import is_passing, remedy_of
 from clinician_dashboard.record.presence import Heard
 from clinician_dashboard.settings import Settings
 from hemolink.checks.record import check_record
+from tests.clinician_dashboard.desk.maker import WEIGHTS
 
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -131,6 +133,53 @@ def test_one_writer_a_database_whatever_its_folder(shared_postgres, tmp_path, ma
     assert writer.apply([frames[2], make.diagnosis(frames[2])]).newly_recorded == 1
     assert RecordReader(first).missing() == []  # its ledger was read anew
     first.stop()
+
+
+def test_while_another_has_the_writers_lock_nothing_of_a_dashboard_dies_and_afterwards_all_goes_out(
+    both_stores, mosquitto_broker, tmp_path, desk, far_side, make, eventually, caplog
+):
+    store = both_stores[1]
+    with (
+        desk(mosquitto_broker.port, store.directory, protocol="5", **store.settings()) as running,
+        far_side(mosquitto_broker.port, protocol="5") as far,
+    ):
+        reader, frame = running.integration("auditor"), make.frame()
+        far.send(frame, make.diagnosis(frame))
+        eventually(lambda: far.recorded() == [frame.frame_id])
+        eventually(lambda: running.dashboard._outbox.waiting() == 0)
+        other = store.record(directory=tmp_path / "another machine")
+
+        def taken():
+            store.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'hemolink%'"
+            )
+            try:
+                other.start()
+            except RecordInUse:
+                return False
+            return True
+
+        eventually(taken, what="another is quicker to take the lock")
+        with other.transaction() as session:
+            enqueue(session, FleetStops(stops=(), at=AT, by="another"), site="", device="", key="fleet-stops")
+        running.dashboard._outbox.ring()
+        running.dashboard._models.connected()
+        address = f"/cases/{frame.site}/{frame.case}"
+        assert reader.get(address).status_code == 200
+        refused = running.http.post(f"/api/v1{address}/claim", json={})
+        assert (refused.status_code, "in use by another" in refused.json()["error"]) == (503, True)
+        for met in ("the outbox could not be", "could not follow a stopped model", "who looked at what is"):
+            eventually(lambda met=met: met in caplog.text, what=f"'{met}' is logged")
+        other.stop()
+        eventually(lambda: running.dashboard._outbox.waiting() == 0, what="the outbox is emptied")
+        running.http.post(f"/api/v1{address}/claim", json={}).raise_for_status()
+        running.http.post(f"/api/v1/models/{WEIGHTS}/stop", params={"reason": "no longer trusted"})
+        eventually(
+            lambda: running.http.get(f"/api/v1/cases/{frame.case}").json()["urgency"] == "refer",
+            what="the case follows its stopped model",
+        )
+        told = running.http.get("/api/v1/audit", params={"what": "case.view"}).json()["rows"]
+        assert told[0]["role"] == "auditor"
 
 
 def test_a_server_that_crashes_is_waited_for_and_nothing_is_told_too_early(
