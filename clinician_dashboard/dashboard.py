@@ -247,6 +247,8 @@ class Dashboard:
             self._feed.publish("case", site=site, code=code)
         self._feed.publish("models")
         self._outbox.ring()
+        self._post.ring()
+        self._tell_alerted()
 
     def _on_applied(self, applied: Applied) -> None:
         self._receipts.send(applied.recorded)
@@ -262,6 +264,9 @@ class Dashboard:
             self._feed.publish("fleet")
         if applied.rejections or applied.tallies:
             self._feed.publish("rejections")
+        self._tell_alerted()
+
+    def _tell_alerted(self) -> None:
         if self._follower.take_alerted():
             self._outbox.ring()
             self._feed.publish("critical")
