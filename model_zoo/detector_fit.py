@@ -170,13 +170,17 @@ def _joined(reference: Population, held_out: Population) -> Population:
 
 
 def _folds(groups: NDArray[np.int64], names: NDArray[np.str_]) -> NDArray[np.int64]:
-    """(N,) fold of each frame: whole groups, those of a cluster dealt in turn."""
+    """(N,) fold of each frame: whole groups, those of a cluster dealt in turn; two folds at least where there are two groups."""
     fold_of: dict[int, int] = {}
     dealt: Counter[str] = Counter()
     for group, name in zip(groups.tolist(), names.tolist(), strict=True):
         if group not in fold_of:
             fold_of[group] = dealt[name] % FOLDS
             dealt[name] += 1
+    if (
+        len(set(fold_of.values())) == 1
+    ):  # one group a cluster: with all of them held out nothing would be left to fit
+        fold_of = {group: number % FOLDS for number, group in enumerate(fold_of)}
     return np.asarray([fold_of[group] for group in groups.tolist()], np.int64)
 
 

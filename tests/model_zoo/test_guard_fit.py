@@ -160,6 +160,21 @@ def test_what_lies_between_two_laboratories_is_outside():
     assert (fitted.detector.score(features(500, seed=5)) > 1).mean() > 0.99
 
 
+def test_a_single_group_in_each_cluster_still_gives_every_block_a_limit():
+    def part(source, seed):
+        drawn = np.random.default_rng(seed).normal(np.repeat([0, 2], 30)[:, None], 1, (60, 20))
+        return Population(
+            drawn.astype(np.float32), np.repeat([0, 1], 30), np.repeat([0, 1], 30), [source] * 60
+        )
+
+    fitted = fit_detector(part("a", 0), part("b", 1), bounds=BOUNDS, classes=LABELS)
+    assert all(np.isfinite(block.limit) for block in fitted.detector.blocks)
+    assert not fitted.shown
+    far = np.zeros((3, 20), np.float32)
+    far[:, slice(*BOUNDS["early"])] = 40
+    assert (fitted.detector.score(far) > 1).all()
+
+
 def test_small_clusters_join_their_source():
     names = cluster_names(np.array([0] * 30 + [1] * 5 + [2] * 25), ["x"] * 35 + ["y"] * 25, LABELS)
     assert set(names.tolist()) == {"x/healthy", "all", "y/AML"}
