@@ -135,10 +135,27 @@ def auroc(
     found = ((a @ wins) * b).sum(axis=1) / ((a @ sizes) * (b @ other_sizes))
     low, high = (float(end) for end in np.percentile(found, [2.5, 97.5]))
     if high - low < 1e-9:  # noqa: PLR2004
-        exact = float(0.05 ** (1 / min(groups, others)))
-        low, high = (exact, 1.0) if value > 0.5 else (0.0, 1 - exact)  # noqa: PLR2004
-        return Estimate(value=value, low=low, high=high, n=len(outer), method="exact: nothing out of order")
+        low, high, method = without_doubt(value, groups=min(groups, others))
+        return Estimate(value=value, low=low, high=high, n=len(outer), method=method)
     return Estimate(value=value, low=low, high=high, n=len(outer), method="bootstrap 95 % over groups")
+
+
+def without_doubt(value: float, *, groups: int) -> tuple[float, float, str]:
+    """The interval of an area under the ROC curve that no draw of groups changes, and how it was made.
+
+    It is exact where every pair is in the right order, or every one in the wrong; between them (ties alone, or one group)
+    nothing is known.
+
+    Args:
+        value: The area.
+        groups: Of the smaller side.
+    """
+    exact = float(0.05 ** (1 / groups))
+    if value > 1 - 1e-9:
+        return exact, 1.0, "exact: nothing out of order"
+    if value < 1e-9:  # noqa: PLR2004
+        return 0.0, 1 - exact, "exact: nothing in order"
+    return 0.0, 1.0, "none: drawing groups again changes nothing"
 
 
 def grouped_share(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_zoo.card import Estimate
-from model_zoo.intervals import bootstrap, bootstrapped, patient_confusions, recalls
+from model_zoo.intervals import bootstrap, bootstrapped, patient_confusions, recalls, without_doubt
 
 DRAWS = 1000
 
@@ -90,12 +90,9 @@ def mean_auc(
     finite = drawn[np.isfinite(drawn)]
     low, high = np.percentile(finite, [2.5, 97.5]) if finite.size else (0.0, 1.0)
     method = "bootstrap 95 % over groups"
-    if high - low < 1e-9:  # noqa: PLR2004 - every pair in the right order: the bootstrap knows no doubt
+    if high - low < 1e-9:  # noqa: PLR2004 - the bootstrap knows no doubt
         smallest = min(len(np.unique(groups[truth == own])) for own in np.unique(truth).tolist())
-        low, method = (
-            float(0.05 ** (1 / smallest)),
-            "exact 95 %: none out of order among the groups of the smaller side",
-        )
+        low, high, method = without_doubt(value, groups=smallest)
     return Estimate(value=value, low=float(low), high=float(high), n=count, method=method)
 
 

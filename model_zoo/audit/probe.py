@@ -12,7 +12,7 @@ from model_zoo.audit.paths import folds_by_group
 from model_zoo.audit.sample import Sample
 from model_zoo.card import Estimate
 from model_zoo.compared.methods import Factory
-from model_zoo.intervals import proportion
+from model_zoo.intervals import wilson
 from model_zoo.labels import LABELS
 
 METHOD: Final = "ridge classifier, AUC by five folds over groups"
@@ -262,6 +262,10 @@ def leave_one_source_out(
 def _recall(method: str, right: NDArray[np.bool_], groups: NDArray[np.int64]) -> dict[str, Any]:
     """Recall with Wilson's interval over groups; a group counts as right as the share of its images that are."""
     shares = [float(right[groups == group].mean()) for group in np.unique(groups)]
+    found, count = sum(shares), len(shares)
+    low, high = wilson(found, count)
     return as_dict(
-        method, proportion(round(sum(shares)), len(shares)), metric="recall, each group weighing the same"
+        method,
+        Estimate(value=found / count, low=low, high=high, n=count),
+        metric="recall, each group weighing the same",
     )

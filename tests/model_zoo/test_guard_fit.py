@@ -213,6 +213,8 @@ def test_intervals_of_the_checks():
     apart = auroc(np.zeros(50), np.ones(30), inside_groups=np.arange(50), outside_groups=np.arange(30))
     assert (apart.value, apart.high) == (1.0, 1.0)
     assert apart.low == pytest.approx(0.05 ** (1 / 30))
+    level = auroc(np.ones(50), np.ones(30), inside_groups=np.arange(50), outside_groups=np.arange(30))
+    assert (level.low, level.value, level.high) == (0, 0.5, 1)  # nothing but ties tells nothing
     rng = np.random.default_rng(0)
     inside, outside = rng.normal(0, 1, 300), rng.normal(1, 1, 200)
     found = auroc(inside, outside, inside_groups=np.arange(300) // 3, outside_groups=np.arange(200))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,9 @@ def test_area_under_curve_and_its_interval():
     perfect = mean_auc(truth, [(np.eye(3)[truth], folds)], groups)
     assert (perfect.value, perfect.high) == (1, 1)
     assert 0.9 < perfect.low < 1
+    reverse = mean_auc(truth, [(-np.eye(3)[truth], folds)], groups)
+    assert (reverse.low, reverse.value) == (0, 0)
+    assert 0 < reverse.high < 0.1
 
 
 def test_what_the_source_gives_and_what_cannot_be_identified():
@@ -175,6 +179,14 @@ def test_what_the_source_gives_and_what_cannot_be_identified():
     }
     assert rows["a", "healthy"]["figure"] == 1
     assert rows["a", "healthy"]["interval"][0] > 0.9
+    # two groups of which three images in five are right: three in five, and not one group in two
+    features[80:] = np.where(np.arange(20)[:, None] % 5 < 3, 0, 1)
+    few = replace(sample, groups=np.r_[groups[:80], np.repeat([80, 81], 10)])
+    (row,) = (
+        row for row in leave_one_source_out(few, features, methods=PROBES, seed=0) if row["left_out"] == "c"
+    )
+    assert (row["figure"], row["groups"]) == (0.6, 2)
+    assert row["interval"][0] < 0.6 < row["interval"][1]
     assert rows["b", "ALL"]["statement"] == "not identifiable: no other source has ALL"
     assert "figure" not in rows["b", "ALL"]
 
