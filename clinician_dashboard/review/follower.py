@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, inspect, or_, select
 from sqlalchemy.orm import Session
 
 from clinician_dashboard.record.tables import CaseRow
@@ -30,6 +30,7 @@ class ReviewFollower:
         """Take in what a batch did to ``cases``; within the batch's transaction."""
         if not cases:
             return
+        risen = [case for case in cases if case.model_urgency == "critical" and not _was_critical(case)]
         session.flush()
         ids = [case.id for case in cases]
         reviews = {
@@ -39,8 +40,12 @@ class ReviewFollower:
         known: set[int] = set()
         if suspected:
             wanted = [case.id for case in suspected]
-            # A reader's alert that a reader closed as none says nothing of what the model finds now.
-            tells = or_(CriticalCallRow.cause == "model", CriticalCallRow.closed_how != "not_critical")
+            # An alert that a reader closed as none says nothing of what the model finds now: neither a reader's alert, nor
+            # the model's where the model has let go of its suspicion meanwhile.
+            same = CriticalCallRow.case_id.not_in([case.id for case in risen])
+            tells = or_(
+                and_(CriticalCallRow.cause == "model", same), CriticalCallRow.closed_how != "not_critical"
+            )
             known = set(
                 session.scalars(
                     select(CriticalCallRow.case_id).where(CriticalCallRow.case_id.in_(wanted), tells)
@@ -66,3 +71,10 @@ class ReviewFollower:
         """Return whether an alert opened since this was last asked; asked after a commit."""
         alerted, self._alerted = self._alerted, False
         return alerted
+
+
+def _was_critical(case: CaseRow) -> bool:
+    """Return whether the model suspected acute leukaemia before what has changed since the last flush."""
+    history = inspect(case).attrs.result.history
+    before = history.deleted[0] if history.deleted else None if history.added else case.result
+    return (before or {}).get("urgency") == "critical"

@@ -96,6 +96,24 @@ def test_an_alert_is_closed_without_a_call_only_by_who_concluded_otherwise(place
     assert made.call["closed_how"] == "not_critical"
 
 
+def test_a_suspicion_that_comes_back_after_its_alert_was_closed_as_none_is_told_anew(anywhere):
+    place = anywhere
+    place.send("AML")
+    place.desk.claim(ANNA, *WARD)
+    place.desk.conclude(ANNA, *WARD, Word("healthy", reason="blasts_doubtful"))
+    place.desk.close_alert(ANNA, *WARD, reason="reactive lymphocytes")
+    place.send("AML")  # the same suspicion, which was judged
+    assert place.desk.alerts() == []
+    place.send("healthy", number=8)
+    assert not place.facts().suspected
+    assert place.desk.alerts() == []
+    place.send("AML", number=20)
+    assert [(one.row.cause, one.state) for one in place.desk.alerts()] == [("model", "open")]
+    assert "call" in place.unmet(ANNA)
+    place.send("AML")
+    assert len(place.rows(CriticalCallRow)) == 2
+
+
 def test_a_reader_who_suspects_what_the_model_did_not_opens_the_alert(place):
     place.send("healthy")
     place.desk.claim(ANNA, *WARD)
