@@ -16,6 +16,7 @@ from model_zoo.guard import Evidence, Guard
 from model_zoo.guard_check import Outsiders, check_guard, gather
 from model_zoo.outside import INSIDE, SIMULATED_KINDS, Strange, imitated, simulated
 from model_zoo.predictor import Predictor
+from model_zoo.report.seen import unseen
 
 Say = Callable[[str, int, int], None]
 SIMULATED: Final = "simulated"
@@ -70,8 +71,11 @@ def from_manifest(
 ) -> GuardMetrics:
     """On a manifest: labelled frames of the package's own sources are inside, those of other sources outside.
 
+    What took part in the package's training or calibration is left out, with all others of those patients.
+
     Raises:
-        DatasetError: If the manifest cannot be used, has an unknown label, or fewer than two groups inside.
+        DatasetError: If the manifest cannot be used, has an unknown label, no frame that was not seen, or fewer than two groups
+            inside.
     """
     card = predictor.package.card
     rows = read_manifest(manifest, unlabelled=True)
@@ -81,6 +85,8 @@ def from_manifest(
             f"{manifest} has label(s) that this package does not know: {', '.join(unknown)}; it knows {', '.join(card.labels)}: "
             "choose another package, or leave these rows without a label"
         )
+    left = unseen(rows, card)
+    rows = [rows[index] for index in left.kept]
     own = set(card.training_data.sources)
     groups = patient_groups(rows)
     inside = [index for index, row in enumerate(rows) if row.label and row.source in own]
@@ -114,7 +120,9 @@ def from_manifest(
         ],
         Guard(card.rules, predictor.detector),
         engine=predictor.engine_name,
-        statement=SIMULATED_STATEMENT if own == {SIMULATED} else REAL_STATEMENT,
+        statement=" ".join(
+            filter(None, (SIMULATED_STATEMENT if own == {SIMULATED} else REAL_STATEMENT, left.statement))
+        ),
         seed=seed,
     )
 

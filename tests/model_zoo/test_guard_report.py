@@ -1,6 +1,7 @@
 """The guard through the command line: what evaluate and guard-check say of it, and images that cannot be used."""
 
 import csv
+import hashlib
 import json
 import shutil
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from model_zoo.card import Expectation, read_card
+from model_zoo.card import SEEN_DIGITS, Expectation, read_card
 from model_zoo.commands import model
 from model_zoo.packaging import write_card
 from smear_simulator import write_dataset
@@ -106,6 +107,16 @@ def test_guard_check_by_manifest_and_by_simulator(made, frames, tmp_path):
     found = last_json(invoke("guard-check", *options, "--manifest", frames, "--json"))["tiny"]
     assert [row["kind"] for row in found["outside"]][-2:] == ["frames of elsewhere", "frames of odd"]
     assert found["accepted"]["n"] == 10
+    # a frame that the package was calibrated on says nothing of its promises
+    copy = shutil.copytree(made.path, tmp_path / "knows")
+    card = read_card(copy)
+    first = hashlib.sha256((frames / listed(frames / "manifest.csv")[0]["path"]).read_bytes()).hexdigest()
+    known = card.training_data.model_copy(update={"seen": (first[:SEEN_DIGITS],)})
+    write_card(card.model_copy(update={"training_data": known}), copy)
+    knowing = ("--model", copy, *options[2:], "--manifest", frames, "--json")
+    (fewer,) = last_json(invoke("guard-check", *knowing)).values()
+    assert fewer["accepted"]["n"] == 9
+    assert "1 frames are left out of every figure" in fewer["statement"]
     text = invoke("guard-check", *options, "--patients", 20).output
     for words in (
         "SIMULATED",
