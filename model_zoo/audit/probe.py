@@ -226,13 +226,17 @@ def source_only_floor(
 def leave_one_source_out(
     sample: Sample, features: NDArray[np.float32], *, methods: Mapping[str, Factory], seed: int
 ) -> list[dict[str, Any]]:
-    """Train on all sources but one and test on that one, for every class that another source has too."""
+    """Train on all sources but one and test on that one, for every class that another source has too.
+
+    Images of another source in one group with an image of that one are left out of training too.
+    """
     rows: list[dict[str, Any]] = []
     for source, name in enumerate(sample.source_names):
         inside = sample.sources == source
+        apart = ~np.isin(sample.groups, sample.groups[inside])
         for label in np.unique(sample.labels[inside & (sample.labels >= 0)]).tolist():
             own = inside & (sample.labels == label)
-            elsewhere = ~inside & (sample.labels == label)
+            elsewhere = apart & (sample.labels == label)
             row: dict[str, Any] = {
                 "left_out": name,
                 "class": LABELS[label],
@@ -243,7 +247,7 @@ def leave_one_source_out(
                 row["statement"] = f"not identifiable: no other source has {LABELS[label]}"
             rows.append(row)
         open_rows = [row for row in rows if row["left_out"] == name and row["identifiable"]]
-        rest = ~inside & (sample.labels >= 0)
+        rest = apart & (sample.labels >= 0)
         if not open_rows or len(np.unique(sample.labels[rest])) < 2:  # noqa: PLR2004
             for row in open_rows:
                 row.update(identifiable=False, statement="not identifiable: one class is left to train on")

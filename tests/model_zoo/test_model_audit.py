@@ -187,6 +187,12 @@ def test_what_the_source_gives_and_what_cannot_be_identified():
     )
     assert (row["figure"], row["groups"]) == (0.6, 2)
     assert row["interval"][0] < 0.6 < row["interval"][1]
+    # all healthy groups of "a" hold a picture of "c" too: then nobody else has it
+    tied = replace(sample, groups=np.r_[np.arange(40) % 20, groups[40:80], np.arange(20)])
+    (row,) = (
+        row for row in leave_one_source_out(tied, features, methods=PROBES, seed=0) if row["left_out"] == "c"
+    )
+    assert row["statement"] == "not identifiable: no other source has healthy"
     assert rows["b", "ALL"]["statement"] == "not identifiable: no other source has ALL"
     assert "figure" not in rows["b", "ALL"]
 
