@@ -179,7 +179,7 @@ def _folds(groups: NDArray[np.int64], names: NDArray[np.str_]) -> NDArray[np.int
             dealt[name] += 1
     if (
         len(set(fold_of.values())) == 1
-    ):  # one group a cluster: with all of them held out nothing would be left to fit
+    ):  # with one group a cluster all would be held out, and none left to fit
         fold_of = {group: number % FOLDS for number, group in enumerate(fold_of)}
     return np.asarray([fold_of[group] for group in groups.tolist()], np.int64)
 

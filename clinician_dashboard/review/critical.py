@@ -2,7 +2,8 @@
 
 A call opens in the transaction in which the case becomes critical (the model) or in which a reader concludes acute leukaemia.
 It never closes by itself, whatever later frames say: a person acknowledges it, then logs the call with read-back, or closes it
-with a reason. One that was closed with a reason is followed by another where the model lets go of its suspicion, and comes back to it. Not acknowledged in time, it is escalated. Source: ISO 15189:2022, 7.4.1.3; CLSI GP47.
+with a reason. One that was closed with a reason is followed by another where the model lets go of its suspicion and comes back
+to it. Not acknowledged in time, it is escalated. Source: ISO 15189:2022, 7.4.1.3; CLSI GP47.
 """
 
 import re
