@@ -126,9 +126,14 @@ def test_each_kind_of_bad_frame_becomes_one_dead_letter(
             where = "unknown" if code == "wrong_topic" else topic.split("/")[3]
             assert rejection.device == where, name
             if told:
-                receipts = [one for one in far.receipts if one.frame_id == rejection.frame_id]
-                assert receipts, name
-                assert any(one.status == "rejected" and one.reason.startswith(code) for one in receipts), name
+
+                def receipts(frame_id=rejection.frame_id):
+                    return [one for one in far.receipts if one.frame_id == frame_id]
+
+                far.wait(receipts)  # told after the dead letter
+                assert any(one.status == "rejected" and one.reason.startswith(code) for one in receipts()), (
+                    name
+                )
         assert len(far.rejections) == len(cases)
         until(lambda: running.worker.status()["taken"] == 0)
         assert running.worker.status()["rejected"] == len(cases)
