@@ -150,29 +150,17 @@ def move(settings: Path, *, as_json: bool) -> None:
     keep their frames meanwhile.
     """
     from clinician_dashboard.move import move_to_server  # noqa: PLC0415 - the database library is slow to import
-    from clinician_dashboard.record.engines import address_of, make_engine  # noqa: PLC0415
+    from clinician_dashboard.record.engines import address_of  # noqa: PLC0415
 
     named = _named(settings)
-    if not _is_on_a_server(named):
-        raise click.ClickException(
-            "the settings name no server: write an empty database of it into database_url, for example "
-            "postgresql://hemolink@db.example/record, and its password into database_password_file"
-        )
-    address = address_of(named.record_url)
-    with _told(), _progress("rows", quiet=as_json) as progress:
-        server = make_engine(
-            address,
-            password=named.read_database_password,
-            tls=named.read_database_tls,
-            writing=True,
-            patient=True,
-        )
-        try:
-            moved = move_to_server(
-                named.directory, server, place=address.render_as_string(), progress=progress
+    place = address_of(named.record_url).render_as_string()
+    with _told(), _server(named, writing=True) as server, _progress("rows", quiet=as_json) as progress:
+        if server is None:
+            raise click.ClickException(
+                "the settings name no server: write an empty database of it into database_url, for example "
+                "postgresql://hemolink@db.example/record, and its password into database_password_file"
             )
-        finally:
-            server.dispose()
+        moved = move_to_server(named.directory, server, place=place, progress=progress)
     if as_json:
         click.echo(json.dumps({"rows": moved.rows, "kept": str(moved.kept)}))
         return
@@ -314,8 +302,8 @@ def _is_on_a_server(settings: "Settings") -> bool:
 
 
 @contextmanager
-def _server(settings: "Settings") -> "Iterator[Engine | None]":
-    """Give the way to the record's database where that is on a server, to read it."""
+def _server(settings: "Settings", *, writing: bool = False) -> "Iterator[Engine | None]":
+    """Give the way to the record's database where that is on a server: to read it, or as its writer."""
     from clinician_dashboard.record.engines import address_of, make_engine  # noqa: PLC0415
 
     if not _is_on_a_server(settings):
@@ -325,6 +313,7 @@ def _server(settings: "Settings") -> "Iterator[Engine | None]":
         address_of(settings.record_url),
         password=settings.read_database_password,
         tls=settings.read_database_tls,
+        writing=writing,
         patient=True,
     )
     try:

@@ -5,7 +5,7 @@ The images stay where they are. Rows go over by ``COPY`` in its text format (Pos
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy import JSON, Connection, Engine, Row, String, collate, delete, f
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.exc import SQLAlchemyError
 
+from clinician_dashboard.backup_folder import DATABASE, Progress
 from clinician_dashboard.errors import RecordError
 from clinician_dashboard.record.database import Record
 from clinician_dashboard.record.faults import cause_of, remedy_of
@@ -22,9 +23,6 @@ from clinician_dashboard.record.schema import Table
 from clinician_dashboard.record.tables import RecordInfo
 from clinician_dashboard.record.upgrade import bring_up_to_date
 
-Progress = Callable[[int, int], None]
-
-DATABASE = "record.sqlite"
 MOVED = f"{DATABASE}.moved"
 BATCH = 2000
 UNTOUCHED = (

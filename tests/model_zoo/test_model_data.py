@@ -15,7 +15,7 @@ from model_zoo.errors import DatasetError
 from model_zoo.labels import LABELS
 from model_zoo.preprocessing import Preprocessing
 from model_zoo.sampling import FieldSampler, grid_targets
-from model_zoo.store import FrameStore, StoredFrame
+from model_zoo.store import FrameStore
 
 
 @pytest.fixture
@@ -116,20 +116,6 @@ def test_a_split_that_divides_a_patient_is_refused(store, tmp_path):
     halves = Split(np.array([0, 2]), np.array([1]), np.array([3]))
     with pytest.raises(DatasetError, match="divides patient group 7 between train and calibration"):
         halves.check(np.array([7, 7, 8, 9]))
-
-
-def test_what_is_tied_to_a_source_left_out_is_left_out_with_it():
-    # group 0 has a picture of both sources; every other group is of one
-    groups = [0, *range(8), *range(8, 16), 0, *range(16, 32)]
-    frames = [
-        StoredFrame(number % 2 if group else 0, f"p{group}", group, 1.0, "a" if number < 17 else "b")
-        for number, group in enumerate(groups)
-    ]
-    tied = FrameStore(np.zeros((len(frames), 2, 2, 3), np.uint8), frames)
-    parts = tied.split(fractions=(0.6, 0.2, 0.2), seed=0, leave_out=("b",))
-    used = np.concatenate([parts.train, parts.calibration, parts.test])
-    assert set(tied.groups[used].tolist()) == set(range(1, 16))
-    assert {tied.sources[index] for index in used.tolist()} == {"a"}
 
 
 def test_too_few_patients_for_a_split_are_refused():
